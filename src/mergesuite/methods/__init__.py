@@ -1,0 +1,181 @@
+"""Methods: a method is a file in this folder, registered by one decorator.
+
+There are two kinds. A *population method* searches: it follows ask/tell (`Population` says how)
+and never sees data, only scores. A *combination* computes its result from the parents in one step
+(`combine` says how). Both declare their parameters as annotated `Field`s in the class body;
+`mergesuite.registry` reads these without importing torch, so that a spec is checked in a moment.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from mergesuite import registry
+from mergesuite.errors import UserError
+from mergesuite.streams import Draws, DrawSource, as_draws
+
+METHODS: dict[str, type[Method]] = {}
+PROTOCOLS = ("published", "released", "clean")
+
+
+@dataclass
+class Proposal:
+    """What a population method wants scored next.
+
+    `candidates`: `(n, d)`. `thresholds`: `(n,)` float64, the score that each candidate must exceed
+    to be accepted, -inf where every score counts in full; None is the same for all.
+    A candidate that provably cannot exceed its threshold need not be scored to the end.
+    """
+
+    candidates: Tensor
+    thresholds: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+
+class Method:
+    """What every method has: a name, a citation, and parameters checked on construction."""
+
+    name: ClassVar[str]
+    cite: ClassVar[str]
+
+    def __init__(self, **params: Any) -> None:
+        """Check `params` against the declared fields.
+
+        Raises:
+            UserError: an unknown parameter or a value out of range; all are listed.
+        """
+        for key, value in registry.check_params(self.name, params).items():
+            setattr(self, key, value)
+
+
+class Population(Method, ABC):
+    """A search over weight vectors by ask/tell. Scores are maximised.
+
+    The driver calls `start` once, then `ask` and `tell` in turn until `ask` returns None.
+    Everything a method knows between two calls is in `state`, so a run can be cut anywhere.
+    """
+
+    tensors: list[int] | None = None
+    """Sizes of the tensors that make up a vector, in order (set by the driver before `start`)."""
+    mutable: Tensor | None = None
+    """`(d,)` bool: coordinates that the search may change beyond interpolation; None: all."""
+
+    def __init__(self, **params: Any) -> None:
+        """Check `params`; `start` or `restore` comes next."""
+        super().__init__(**params)
+        self.rng: DrawSource = Draws(torch.Generator())
+
+    @property
+    @abstractmethod
+    def best(self) -> tuple[Tensor, float]:
+        """The best vector so far `(d,)` and its score; never one whose score is NaN."""
+
+    @abstractmethod
+    def start(self, parents: Tensor, fitness: Tensor, rng: torch.Generator | DrawSource) -> None:
+        """Begin a search.
+
+        Args:
+            parents: `(k, d)` weights. They are copied.
+            fitness: `(k,)` their scores; a method whose source never scores the parents ignores it.
+            rng: the only source of chance.
+
+        Raises:
+            UserError: fewer parents than the method needs.
+        """
+
+    @abstractmethod
+    def ask(self) -> Proposal | None:
+        """The next candidates, or None when the search is over."""
+
+    @abstractmethod
+    def tell(self, scores: Tensor, exceeded: Tensor) -> None:
+        """Take the answer to the last proposal.
+
+        Args:
+            scores: `(n,)` float64; where `exceeded` is False it may be any bound at or below the
+                threshold.
+            exceeded: `(n,)` bool, whether each candidate beat its threshold.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Tensors, numbers, strings and containers of them, from which `restore` continues."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue exactly where `state` was taken. No `start` is needed before."""
+
+    def trace(self) -> dict[str, float]:
+        """Numbers worth a column in trace.csv after each `tell`."""
+        return {"best": self.best[1]}
+
+
+@dataclass
+class Combination:
+    """The result of a one-step method.
+
+    `members`: `(m, d)` weight vectors. `combine` says how their predictions become one:
+    `single` (m = 1), `logits`, `probabilities`, `votes`, or `mean` (score each, average the scores).
+    """
+
+    members: Tensor
+    combine: str = "single"
+
+
+class OneStep(Method, ABC):
+    """A method that needs no search."""
+
+    @abstractmethod
+    def combine(self, parents: Tensor, fitness: Tensor) -> Combination:
+        """The result for `parents` `(k, d)` with scores `fitness` `(k,)` on the search split."""
+
+
+def method(name: str, *, cite: str) -> Callable[[type], type]:
+    """Register a class under `name`; `cite` is the key of its source in `registry.CITATIONS`."""
+
+    def register(cls: type) -> type:
+        if name in METHODS:
+            raise ValueError(f"two methods are called {name!r}")
+        cls.name, cls.cite = name, cite
+        METHODS[name] = cls
+        return cls
+
+    return register
+
+
+def create(name: str, **params: Any) -> Any:
+    """A method by name, with its parameters.
+
+    Raises:
+        UserError: no such method, an unknown parameter, or a value out of range.
+    """
+    registry.method_fields(name)  # names the nearest method where there is none
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return METHODS[name](**params)
+
+
+def started(
+    parents: Tensor, rng: torch.Generator | DrawSource, *, least: int, name: str
+) -> tuple[Tensor, DrawSource]:
+    """A private copy of `parents` and a draw source; the first lines of every `start`.
+
+    Raises:
+        UserError: fewer than `least` parents.
+    """
+    if parents.ndim != 2 or len(parents) < least:
+        raise UserError(
+            f"method {name} needs at least {least} parents, found {len(parents)}: "
+            "add parents to the population"
+        )
+    return parents.clone(), as_draws(rng)

@@ -1,0 +1,188 @@
+"""MeGA: a genetic algorithm on the segment between two parents, pairwise up a binary tree.
+
+Read `_breed` (the lines that are the method), then `tell` (selection and elitism), then `_advance`
+(how more than two parents are merged).
+
+Source: mega2024, section 3.1 (arXiv v1); released code `mega.py` lines 98-184 and
+`multiple-mega.py` lines 99-117 at commit 6651b82. Deviations: replications/mega/README.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from mergesuite.errors import UserError
+from mergesuite.methods import Population, Proposal, method, started
+from mergesuite.streams import DrawSource
+
+
+@method("mega", cite="mega2024")
+class Mega(Population):
+    """Genetic merging: arithmetic crossover, Gaussian mutation, tournaments, elitism.
+
+    `mutation="tensor"` is the released rule: each tensor, with probability `mutation_rate`, gets
+    noise on all its elements. `mutation="element"` is the paper's: each element by itself. Neither
+    touches the coordinates outside `mutable` (set by the driver; default all).
+
+    Of `tournaments` winners only the first two are crossed (mega.py line 131); the others are
+    drawn, as the released code draws them. The children of the last generation are not bred here:
+    the released code breeds and never scores them.
+    """
+
+    population: int = Field(20, ge=2, description="individuals N (section 4.1)")
+    generations: int = Field(20, ge=1, description="generations G (section 4.1)")
+    tournaments: int = Field(4, ge=2, description="tournaments K per child (section 4.1)")
+    tournament_size: int = Field(3, ge=1, description="not in the paper; mega.py line 116")
+    mutation: Literal["tensor", "element"] = Field("tensor", description="granularity of mutation")
+    mutation_rate: float = Field(0.02, ge=0, le=1, description="p_mut (section 4.1)")
+    mutation_sd: float = Field(0.1, ge=0, description="sigma, not in the paper; mega.py line 138")
+    odd: Literal["refuse", "carry", "drop"] = Field(
+        "refuse", description="one left over in a level: an error, taken up a level, or dropped"
+    )
+
+    def start(self, parents: Tensor, fitness: Tensor, rng: torch.Generator | DrawSource) -> None:
+        """Begin with `parents` `(k, d)`, k >= 2; their scores are not used (mega.py line 160).
+
+        Raises:
+            UserError: fewer than two parents; an odd number in some level with `odd="refuse"`; or a
+                population smaller than a tournament.
+        """
+        level, self.rng = started(parents, rng, least=2, name=self.name)
+        if self.population < self.tournament_size:
+            raise UserError(
+                f"method mega: tournament_size {self.tournament_size} is larger than "
+                f"population {self.population}"
+            )
+        if self.odd == "refuse" and len(level) & (len(level) - 1):
+            raise UserError(
+                f"method mega: {len(level)} parents leave one over in a level of pairwise merges; "
+                "set odd to 'carry' or 'drop', or give 2, 4, 8, ... parents"
+            )
+        self._level = list(level)  # what waits to be merged in this level
+        self._merged: list[Tensor] = []  # what this level has made
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start the GA on the first two that wait: N points of the segment (lines 98-104)."""
+        left, right = self._level[:2]
+        alpha = [self.rng.uniform("alpha") for _ in range(self.population)]
+        self._individuals = torch.stack([(1 - a) * left + a * right for a in alpha])
+        self._fitness = torch.full((self.population,), torch.nan, dtype=torch.float64)
+        self._generation = 1
+        self._best: tuple[Tensor | None, float] = (None, -torch.inf)
+
+    @property
+    def best(self) -> tuple[Tensor, float]:
+        """The best of the GA under way, or of the last one.
+
+        The released code starts at 0 instead of -inf, which is the same for accuracies unless all
+        of generation 1 score 0; then it fails.
+        """
+        vector, score = self._best
+        return (self._individuals[0] if vector is None else vector), score
+
+    def ask(self) -> Proposal | None:
+        """The individuals without a score: all N at first, then the N-1 children.
+
+        The elite keeps its score; the released code scores it again (same data, same score).
+        """
+        if not self._level:
+            return None
+        return Proposal(self._individuals[torch.isnan(self._fitness)])
+
+    def tell(self, scores: Tensor, exceeded: Tensor) -> None:
+        """Select, keep the elite and breed (lines 159-178). A NaN score counts as -inf."""
+        waiting = torch.isnan(self._fitness)
+        self._fitness[waiting] = torch.nan_to_num(scores.double(), nan=-torch.inf, posinf=-torch.inf)
+        top = int(self._fitness.argmax())  # the first maximum
+        if float(self._fitness[top]) > self._best[1]:
+            self._best = (self._individuals[top].clone(), float(self._fitness[top]))
+        if self._generation == self.generations:
+            self._advance()
+            return
+        elite, score = self.best
+        children = [self._breed() for _ in range(self.population - 1)]
+        self._individuals = torch.stack([elite, *children])
+        self._fitness = torch.full_like(self._fitness, torch.nan)
+        if self._best[0] is not None:
+            self._fitness[0] = score
+        self._generation += 1
+
+    def _breed(self) -> Tensor:
+        """One child: tournaments, crossover, mutation (lines 113-140)."""
+        winners = [self._tournament() for _ in range(self.tournaments)]
+        beta = self.rng.uniform("beta")
+        first, second = self._individuals[winners[0]], self._individuals[winners[1]]
+        child = (1 - beta) * first + beta * second
+        return self._mutate(child)
+
+    def _tournament(self) -> int:
+        """The fittest of a few; of equals the first drawn."""
+        drawn = self.rng.sample("tournament", self.population, self.tournament_size)
+        return max(drawn, key=lambda i: float(self._fitness[i]))
+
+    def _mutate(self, child: Tensor) -> Tensor:
+        """Add N(0, mutation_sd^2) to whole tensors, or to single elements, of a fresh child."""
+        if self.mutation == "element":
+            take = self.rng.mask("mutate", len(child), self.mutation_rate)
+            if take.dtype == torch.bool:
+                take = take.nonzero().flatten()
+            if self.mutable is not None:
+                take = take[self.mutable[take]]
+            child[take] += self.rng.normals("noise", len(take), self.mutation_sd).to(child)
+            return child
+        for part in child.split(self.tensors or [len(child)]):
+            if self.rng.uniform("mutate") < self.mutation_rate:
+                part += self.rng.normals("noise", len(part), self.mutation_sd).to(child)
+        return child
+
+    def _advance(self) -> None:
+        """Store a finished merge and start the next, up the tree (multiple-mega.py lines 99-117)."""
+        self._merged.append(self.best[0])
+        self._level = self._level[2:]
+        if len(self._level) == 1:
+            if self.odd == "carry":
+                self._merged.append(self._level[0])
+            self._level = []
+        if not self._level and len(self._merged) > 1:
+            self._level, self._merged = self._merged, []
+        if self._level:
+            self._begin()
+
+    def trace(self) -> dict[str, float]:
+        """Best and mean score, generation, and how many models still wait in this level."""
+        known = self._fitness[~torch.isnan(self._fitness)]
+        return {
+            "best": self._best[1],
+            "known_mean": float(known.mean()) if len(known) else float("nan"),
+            "generation": self._generation,
+            "waiting": len(self._level),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `tell` reads."""
+        return {
+            "individuals": self._individuals,
+            "fitness": self._fitness,
+            "generation": self._generation,
+            "best": self._best[0],
+            "best_score": self._best[1],
+            "level": list(self._level),
+            "merged": list(self._merged),
+            "rng": self.rng.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue exactly where `state` was taken."""
+        self._individuals = state["individuals"].clone()
+        self._fitness = state["fitness"].clone()
+        self._generation = state["generation"]
+        self._best = (state["best"], state["best_score"])
+        self._level = list(state["level"])
+        self._merged = list(state["merged"])
+        self.rng.restore(state["rng"])

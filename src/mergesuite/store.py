@@ -1,0 +1,196 @@
+"""Reading and writing files. Only this module writes results, and it writes them whole.
+
+`whole` is the one place where a file comes into being: it is written under a temporary name in
+the same folder, read back by its writer where that says something, flushed, and renamed. A kill at
+any moment leaves the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mergesuite.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary path that becomes `path` if the block ends well, and disappears if not.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; nothing was replaced. "
+            "Free some space or choose another folder, then run the same command again"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON with sorted keys; NaN is refused."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Write a frame without its index; floats keep every digit."""
+    with whole(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: it is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"cannot read {path}: {error.strerror}; run the stage that writes it"
+        ) from None
+    except ValueError as error:
+        raise UserError(
+            f"{path} is not JSON ({error}): delete it and run the stage again"
+        ) from None
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV file.
+
+    Raises:
+        UserError: it is missing or empty.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot read {path}: {error.strerror}; run the stage that writes it"
+        ) from None
+    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise UserError(f"{path} is not a table ({error}): delete it, run the stage again") from None
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_weights(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors as safetensors and read the file back before it takes its name."""
+    from safetensors.torch import load_file, save_file
+
+    with whole(path) as temporary:
+        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(contiguous, temporary, dict(metadata or {}))
+        if load_file(temporary).keys() != contiguous.keys():
+            raise OSError(f"{temporary} did not read back as written")
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read a checkpoint: safetensors, or a state dict in a `.pt`/`.pth` without code in it.
+
+    Raises:
+        UserError: the file is missing, cut short, holds code, or holds no state dict.
+    """
+    if not path.is_file():
+        raise UserError(f"no checkpoint at {path}: check the path")
+    if path.suffix in {".pt", ".pth"}:
+        return _load_pickled(path)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} is not a whole safetensors file ({error}): fetch or make it again"
+        ) from None
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The string metadata of a safetensors file."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+def _load_pickled(path: Path) -> dict[str, Tensor]:
+    """A state dict out of a file of `torch.save`, code refused."""
+    import pickle
+
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).split("\n")[0].split(". ")[0]
+        raise UserError(
+            f"{path} was refused: {reason}. Only tensors are read from .pt files; "
+            "save its state_dict() with safetensors"
+        ) from None
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
+        raise UserError(f"{path} holds no state dict: save model.state_dict() with safetensors")
+    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a transient state for `load_state`: tensors, numbers, strings and containers."""
+    import torch
+
+    with whole(path) as temporary:
+        torch.save(dict(state), temporary)
+
+
+def load_state(path: Path, key: str) -> dict[str, Any] | None:
+    """A state that an interrupted run with the same `key` left, or None.
+
+    A state of another spec or other code is not continued, and a damaged one is not trusted: the
+    run then starts again.
+    """
+    import pickle
+
+    import torch
+
+    if not path.is_file():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError):
+        return None
+    return state if isinstance(state, dict) and state.get("key") == key else None

@@ -1,0 +1,141 @@
+"""One flat float vector per network: what of the state dict evolves, and in which order.
+
+The vector holds the declared part of `module.state_dict()` in its own order. Integer entries
+(BatchNorm's batch counters) are never part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from mergesuite.errors import UserError
+
+PARTS = ("parameters", "parameters+statistics")
+
+
+class WeightSpace:
+    """The layout of one network's weights as a vector of `dim` numbers.
+
+    Attributes:
+        dim: length d of a vector.
+        names: state-dict keys in order.
+        sizes: number of elements of each.
+        statistics: `(d,)` bool, the coordinates that are BatchNorm statistics.
+        variances: `(d,)` bool, the running variances among them.
+    """
+
+    def __init__(self, module: nn.Module, part: str = "parameters") -> None:
+        """Lay out `part` of `module`: "parameters" or "parameters+statistics".
+
+        Raises:
+            UserError: any other part.
+        """
+        if part not in PARTS:
+            raise UserError(f"unknown part {part!r} of a state dict: use {' or '.join(PARTS)}")
+        self.part = part
+        parameters = {name for name, _ in module.named_parameters()}
+        self._shapes = {
+            name: tuple(tensor.shape)
+            for name, tensor in module.state_dict().items()
+            if name in parameters or (part == PARTS[1] and tensor.is_floating_point())
+        }
+        self._expected = {name: tuple(t.shape) for name, t in module.state_dict().items()}
+        self.names = list(self._shapes)
+        self.sizes = [prod(shape) for shape in self._shapes.values()]
+        self.dim = sum(self.sizes)
+        self.statistics = self._where(lambda name: name not in parameters)
+        self.variances = self._where(lambda name: name.endswith("running_var"))
+
+    def _where(self, holds) -> Tensor:  # noqa: ANN001
+        return torch.cat(
+            [
+                torch.full((size,), bool(holds(name)))
+                for name, size in zip(self.names, self.sizes, strict=True)
+            ]
+        )
+
+    def flatten(self, state_dict: Mapping[str, Tensor]) -> Tensor:
+        """The vector `(d,)` of a state dict, a copy.
+
+        Raises:
+            UserError: an entry is missing, has another shape, or is not finite.
+        """
+        parts = []
+        for name, shape in self._shapes.items():
+            if name not in state_dict:
+                raise UserError(
+                    f"the weights lack {name!r} {shape}: are they of this model? "
+                    "Give the model they were trained with"
+                )
+            tensor = state_dict[name]
+            if tuple(tensor.shape) != shape:
+                raise UserError(
+                    f"{name!r} has shape {tuple(tensor.shape)}, this model's is {shape}: "
+                    "parents and model must agree in shape"
+                )
+            if not bool(torch.isfinite(tensor).all()):
+                raise UserError(
+                    f"{name!r} holds NaN or infinite weights: that network diverged, leave it out"
+                )
+            parts.append(tensor.detach().reshape(-1).to(torch.float32))
+        return torch.cat(parts)
+
+    def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
+        """The entries of a vector `(d,)`, as views into it."""
+        return {
+            name: part.view(shape)
+            for (name, shape), part in zip(
+                self._shapes.items(), vector.split(self.sizes), strict=True
+            )
+        }
+
+    def load(self, module: nn.Module, vector: Tensor) -> None:
+        """Copy a vector into a module; what is not in the vector stays as it is."""
+        target = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        with torch.no_grad():
+            for name, value in self.unflatten(vector).items():
+                target[name].copy_(value)
+
+    def clamp(self, vectors: Tensor) -> Tensor:
+        """Running variances of `(n, d)` or `(d,)` lifted to zero, in place."""
+        if bool(self.variances.any()):
+            values = vectors[..., self.variances]
+            if bool((values < 0).any()):
+                vectors[..., self.variances] = values.clamp_min(0)
+        return vectors
+
+
+def check_same(state_dicts: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Refuse parents that do not fit each other; keys of `state_dicts` are their file names.
+
+    Raises:
+        UserError: two differ in an entry or its shape, or two are the same network.
+    """
+    first, *others = state_dicts
+    reference = state_dicts[first]
+    for name in others:
+        other = state_dicts[name]
+        odd = sorted(reference.keys() ^ other.keys())
+        if odd:
+            raise UserError(
+                f"{first} and {name} are different networks: only one has {odd[0]!r}; "
+                "merge networks of one architecture"
+            )
+        for key, tensor in reference.items():
+            if tensor.shape != other[key].shape:
+                raise UserError(
+                    f"{key!r} is {tuple(tensor.shape)} in {first} but {tuple(other[key].shape)} "
+                    f"in {name}: merge networks of one architecture"
+                )
+    names = list(state_dicts)
+    for i, left in enumerate(names):
+        for right in names[i + 1 :]:
+            a, b = state_dicts[left], state_dicts[right]
+            if all(torch.equal(a[k], b[k]) for k in a if a[k].is_floating_point()):
+                raise UserError(
+                    f"{left} and {right} hold the same weights: give different parents"
+                )
