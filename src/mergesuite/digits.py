@@ -15,15 +15,18 @@ linear model and nearest neighbours reach.
 
 from __future__ import annotations
 
+import argparse
 import functools
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mergesuite.errors import UserError
 from mergesuite.portable import bits, permutation, uniforms
+from mergesuite.store import whole
 
 SIDE = 32
 SIZES = {"fit": 8000, "search": 2000, "test": 5000}
@@ -36,10 +39,14 @@ SOURCE_SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a82
 DIGIT = {"scale": (1.9, 3.1), "turn": 0.27, "shear": 0.3, "shift": 6.0}
 PIECE = {"scale": (1.5, 3.0), "turn": 1.0, "shear": 0.3, "shift": 12.0}
 """Pixels per source pixel; largest tan(angle / 2); largest shear; largest shift in pixels."""
+INK = (np.float32(3), np.float32(8))
+"""Source values up to the first are paper; full ink is that much above."""
 BARS, BAR_LENGTH = 3, 8.0
 RAMP = 0.8
 CONTRAST = 0.2
 """Least difference of digit and ground in each channel, of 1."""
+DARK = 0.25
+"""Share of images whose digit is darker than its ground."""
 NOISE = 0.25
 """Largest noise of a pixel, of 1; its distribution is triangular."""
 COLUMN = (np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2)[None, None, :].astype(np.float32)
@@ -70,9 +77,9 @@ def handwriting() -> tuple[np.ndarray, np.ndarray]:
     """
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
-    glyphs = np.ascontiguousarray(bunch["images"], dtype=np.uint8)
-    labels = np.ascontiguousarray(bunch["target"], dtype=np.int64)
+    values, targets = load_digits(return_X_y=True)
+    glyphs = np.asarray(values, dtype=np.uint8).reshape(-1, 8, 8)
+    labels = np.asarray(targets, dtype=np.int64)
     found = hashlib.sha256(glyphs.tobytes() + labels.astype(np.uint8).tobytes()).hexdigest()
     if found != SOURCE_SHA256:
         raise UserError(
@@ -121,7 +128,12 @@ def compose(planned: Plan, rows: np.ndarray) -> np.ndarray:
     n = len(planned.labels)
     draws = {
         part: uniforms((n, width), *planned.stream, part)[rows].astype(np.float32)
-        for part, width in (("digit", 6), ("piece", 8), ("bars", 5 * BARS), ("colours", 24))
+        for part, width in (
+            ("digit", 6),
+            ("piece", 8),
+            ("bars", 5 * BARS),
+            ("colours", 24),
+        )
     }
     # The triangular noise of a pixel is the difference of two bytes of one stream.
     grain = bits(n * 3 * SIDE * SIDE // 4, *planned.stream, "noise").reshape(n, -1)[rows]
@@ -138,11 +150,14 @@ def compose(planned: Plan, rows: np.ndarray) -> np.ndarray:
 
 
 def _paint(
-    sources: np.ndarray, pieces: np.ndarray, draws: dict[str, np.ndarray], grain: np.ndarray
+    sources: np.ndarray,
+    pieces: np.ndarray,
+    draws: dict[str, np.ndarray],
+    grain: np.ndarray,
 ) -> np.ndarray:
     """Ground, bars, a piece of another digit, the digit, noise: in this order."""
     colours = draws["colours"].reshape(-1, 8, 3, 1, 1)
-    ground = colours[:, 0]
+    ground = np.float32(1 - CONTRAST) * colours[:, 0]
     slope = (colours[:, 1, :2] - 0.5) * np.float32(RAMP / SIDE)
     canvas = ground + (slope[:, 0] * COLUMN + slope[:, 1] * ROW)[:, None]
     bars = draws["bars"].reshape(-1, BARS, 5, 1, 1)
@@ -151,10 +166,10 @@ def _paint(
     place = draws["piece"][:, :, None, None]
     cut = (place[:, 6] - 0.5) * COLUMN + (place[:, 7] - 0.5) * ROW > 0
     canvas = _lay(canvas, _glyph(pieces, place[:, :6], PIECE) * cut, colours[:, 5])
-    # On the circle of values 0..1, digit and ground are CONTRAST apart at least, either way.
-    ink = ground + np.float32(CONTRAST) + np.float32(1 - 2 * CONTRAST) * colours[:, 6]
-    ink = ink - (ink >= 1)
+    # Digit and ground are CONTRAST apart in every channel; DARK of the images are turned over.
+    ink = ground + np.float32(CONTRAST) + (np.float32(1 - CONTRAST) - ground) * colours[:, 6]
     canvas = _lay(canvas, _glyph(sources, draws["digit"][:, :, None, None], DIGIT), ink)
+    canvas = np.where(colours[:, 7, :1] < np.float32(DARK), 1 - canvas, canvas)
     pairs = grain.astype("<u8").view(np.uint8).reshape(-1, 2, 3, SIDE, SIDE).astype(np.int16)
     canvas += (pairs[:, 0] - pairs[:, 1]) * np.float32(NOISE / 256)
     return np.clip(canvas * 255 + np.float32(0.5), 0, 255).astype(np.uint8)
@@ -201,4 +216,64 @@ def _glyph(which: np.ndarray, draw: np.ndarray, limits: dict[str, Any]) -> np.nd
     upper = flat[corner] * (1 - u) + flat[corner + 1] * u
     lower = flat[corner + 11] * (1 - u) + flat[corner + 12] * u
     ink = upper * (1 - v) + lower * v
-    return np.clip((ink - 3) / np.float32(8), 0, 1) * (np.float32(0.7) + np.float32(0.3) * draw[:, 5])
+    return np.clip((ink - INK[0]) / INK[1], 0, 1) * (np.float32(0.7) + np.float32(0.3) * draw[:, 5])
+
+
+def contact_sheet(columns: int = 12) -> Any:
+    """The first `columns` fit images of each class of `digits`, one row per class, enlarged."""
+    from PIL import Image
+
+    planned = plan("digits", "fit")
+    rows = [np.flatnonzero(planned.labels == digit)[:columns] for digit in range(10)]
+    tiles = compose(planned, np.concatenate(rows)).reshape(10, columns, 3, SIDE, SIDE)
+    picture = tiles.transpose(0, 3, 1, 4, 2).reshape(10 * SIDE, columns * SIDE, 3)
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    # A palette keeps the noise from making a large file of a small picture.
+    image = image.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    return image.resize((image.width * 2, image.height * 2), Image.Resampling.NEAREST)
+
+
+def baselines() -> dict[str, float]:
+    """Test accuracy on `digits` of models that see raw pixels and have no notion of shape.
+
+    The ridge penalty and the number of neighbours are those that do best on the search split.
+    """
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.neighbors import KNeighborsClassifier
+
+    pixels, labels = {}, {}
+    for split in SIZES:
+        planned = plan("digits", split)
+        images = compose(planned, np.arange(len(planned.labels)))
+        pixels[split] = images.reshape(len(images), -1).astype(np.float32) / 255
+        labels[split] = planned.labels
+    candidates = {
+        "linear": [RidgeClassifier(alpha=alpha) for alpha in (1.0, 100.0, 10_000.0)],
+        "nearest neighbours": [
+            KNeighborsClassifier(k, algorithm="brute", n_jobs=1) for k in (1, 15)
+        ],
+    }
+    scores = {}
+    for name, models in candidates.items():
+        fitted = [model.fit(pixels["fit"], labels["fit"]) for model in models]
+        best = max(fitted, key=lambda m: m.score(pixels["search"], labels["search"]))
+        scores[f"{name} ({best})"] = float(best.score(pixels["test"], labels["test"]))
+    return scores
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command `python -m mergesuite.digits`."""
+    parser = argparse.ArgumentParser(prog="python -m mergesuite.digits", description=main.__doc__)
+    parser.add_argument("--sheet", metavar="FILE.png", help="draw a contact sheet")
+    parser.add_argument("--baselines", action="store_true", help="measure simple classifiers")
+    options = parser.parse_args(arguments)
+    if options.sheet:
+        with whole(Path(options.sheet)) as file:
+            contact_sheet().save(file, format="png", optimize=True)
+    if options.baselines:
+        for name, accuracy in baselines().items():
+            print(f"{name}: {100 * accuracy:.1f} % of {SIZES['test']} test images")
+
+
+if __name__ == "__main__":
+    main()

@@ -150,7 +150,7 @@ def _bases(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> list[ast.Cla
 
 def _is_one_step(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> bool:
     names = {getattr(b, "id", "") for c in _bases(node, classes) for b in c.bases}
-    return "OneStep" in names
+    return not names.isdisjoint({"OneStep", "FurtherTraining"})
 
 
 def _fields(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, Any]:

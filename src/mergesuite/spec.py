@@ -48,6 +48,7 @@ class Data(Strict):
     sizes: dict[Split, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict, description="images per split; a split that is not named is used whole"
     )
+    normalise: bool = Field(False, description="inputs by the fit split's channel mean and deviation")
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -214,6 +215,7 @@ class Paper(Strict):
     populations: dict[Slug, Population]
     methods: dict[Slug, Method]
     claims: dict[Slug, Claim] = Field(default_factory=dict)
+    run: list[Slug] = Field(default_factory=list, description="populations to run; default: all")
     replicates: int = Field(5, ge=1, description="most populations made of the trained seeds")
     reduced: str = Field("", description="why values cannot be compared with the paper's, if so")
     deviations: list[str] = Field(default_factory=list)
@@ -230,11 +232,13 @@ class Paper(Strict):
             for name in entry.populations:
                 errors += self._missing(f"methods.{slug}.populations", name, self.populations)
             errors += self._missing(f"methods.{slug}.budget_of", entry.budget_of, self.methods)
+        for name in self.run:
+            errors += self._missing("run", name, self.populations)
         if not errors:
             errors = self._population_errors()
             for slug, claim in self.claims.items():
                 for name in (claim.subject, claim.against, claim.clean):
-                    errors += self._missing(f"claims.{slug}", name, self.subjects())
+                    errors += self._missing(f"claims.{slug}", name, self.all_subjects())
         if errors:
             raise ValueError("; ".join(errors))
         return self
@@ -247,7 +251,8 @@ class Paper(Strict):
 
     def _population_errors(self) -> list[str]:
         errors = []
-        for slug, population in self.populations.items():
+        for slug in self.active():
+            population = self.populations[slug]
             model = self.models[population.model] if population.model else None
             if model and population.epochs and population.epochs > model.recipe.keep:
                 errors.append(
@@ -271,8 +276,32 @@ class Paper(Strict):
             made = seeds if spec.epochs else seeds // spec.take
         return min(made, self.replicates)
 
+    def active(self) -> list[str]:
+        """The populations that this profile runs."""
+        return self.run or list(self.populations)
+
+    def active_models(self) -> list[str]:
+        """The models that the active populations need, sources of their weights included."""
+        wanted: list[str] = []
+        for slug in self.active():
+            population = self.populations[slug]
+            wanted += population.models or [population.model or ""]
+        for name in wanted:  # grows while it is read: a start may have a start
+            if (start := self.models[name].start) and start not in wanted:
+                wanted.append(start)
+        return [name for name in self.models if name in wanted]
+
     def subjects(self) -> dict[str, tuple[str, str] | None]:
-        """Every ENTRY-POPULATION with its parts, and every model (None)."""
+        """Every ENTRY-POPULATION that is run, with its parts, and every trained model (None)."""
+        models, active = self.active_models(), self.active()
+        return {
+            name: parts
+            for name, parts in self.all_subjects().items()
+            if (parts[1] in active if parts else name in models)
+        }
+
+    def all_subjects(self) -> dict[str, tuple[str, str] | None]:
+        """The subjects of every population and model, run or not at this profile."""
         found: dict[str, tuple[str, str] | None] = dict.fromkeys(self.models)
         for slug, entry in self.methods.items():
             for population in entry.populations or self.populations:

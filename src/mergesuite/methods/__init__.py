@@ -1,8 +1,7 @@
 """Methods: a method is a file in this folder, registered by one decorator.
 
-There are two kinds. A *population method* searches: it follows ask/tell (`Population` says how)
-and never sees data, only scores. A *combination* computes its result from the parents in one step
-(`combine` says how). Both declare their parameters as annotated `Field`s in the class body;
+A *population method* searches: it follows ask/tell (`Population` says how) and never sees data,
+only scores. A *one-step* method computes its result from the parents. All declare their parameters as annotated `Field`s in the class body;
 `mergesuite.registry` reads these without importing torch, so that a spec is checked in a moment.
 """
 
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from mergesuite import registry
 from mergesuite.errors import UserError
+from mergesuite.spec import Recipe
 from mergesuite.streams import Draws, DrawSource, as_draws
 
 METHODS: dict[str, type[Method]] = {}
@@ -138,6 +138,16 @@ class OneStep(Method, ABC):
     @abstractmethod
     def combine(self, parents: Tensor, fitness: Tensor) -> Combination:
         """The result for `parents` `(k, d)` with scores `fitness` `(k,)` on the search split."""
+
+
+class FurtherTraining(Method, ABC):
+    """A method that trains the best parent on instead of merging."""
+
+    images: int
+
+    @abstractmethod
+    def recipe(self, images: int, fit: int) -> Recipe:
+        """How to train for `images` images when the fit split has `fit`."""
 
 
 def method(name: str, *, cite: str) -> Callable[[type], type]:

@@ -1,0 +1,107 @@
+"""BatchNorm statistics: which entries they are, and their re-estimation on given images.
+
+The running statistics of averaged or evolved weights belong to none of the parents. Papers
+differ in what they do about it, so re-estimation is a step of its own, visible in every spec.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mergesuite.errors import UserError
+
+
+def _layers(module: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
+    """The BatchNorm layers that keep running statistics, by name."""
+    for name, layer in module.named_modules():
+        if isinstance(layer, _BatchNorm) and layer.running_mean is not None:
+            yield name, layer
+
+
+def has_batchnorm(module: nn.Module) -> bool:
+    """Whether any layer keeps running BatchNorm statistics."""
+    return next(_layers(module), None) is not None
+
+
+def statistics_names(module: nn.Module) -> list[str]:
+    """State-dict names of running means and variances, in order; no batch counters."""
+    return [
+        f"{name}.{kind}" if name else kind
+        for name, _ in _layers(module)
+        for kind in ("running_mean", "running_var")
+    ]
+
+
+def scaled(images: Tensor) -> Tensor:
+    """uint8 `[n, 3, h, w]` -> float32 in [0, 1]."""
+    return images.float().div_(255)
+
+
+def reestimate(
+    module: nn.Module,
+    images: Tensor,
+    *,
+    batch: int = 250,
+    normalise: Callable[[Tensor], Tensor] | None = None,
+) -> None:
+    """Replace the running statistics of every BatchNorm layer by their mean over `images`.
+
+    Only BatchNorm layers are put in training mode: dropout stays off, and no parameter changes.
+    A layer that the forward pass does not reach keeps its statistics. For `n` a multiple of
+    `batch` the result is that of `torch.optim.swa_utils.update_bn` (Izmailov et al. 2018, end of
+    section 3.2). Otherwise batches differ by at most one image and count in proportion to their
+    size, where `update_bn` would give a small last batch the weight of a full one.
+
+    Args:
+        module: changed in place; training modes and momenta are as before afterwards.
+        images: uint8 `[n, 3, h, w]`, taken in the order given.
+        batch: images per forward pass, at most.
+        normalise: from a batch of `images`, on the module's device, to the module's input;
+            without it a batch is scaled to [0, 1].
+
+    Raises:
+        UserError: there are no images, or `batch` is below 1.
+    """
+    if len(images) == 0 or batch < 1:
+        raise UserError(
+            "BatchNorm re-estimation needs at least one image and a batch of at least 1, found "
+            f"{len(images)} images and batch {batch}; give it images of the fit split"
+        )
+    layers = [layer for _, layer in _layers(module)]
+    if not layers:
+        return
+    modes = [(part, part.training) for part in module.modules()]
+    momenta = [layer.momentum for layer in layers]
+    seen: Counter[nn.Module] = Counter()
+
+    def average_by_images(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, _BatchNorm)
+        if not seen[layer]:
+            layer.reset_running_stats()
+        seen[layer] += len(inputs[0])
+        # The share of the new batch in the mean over everything seen. It may differ per layer:
+        # a spiking net in single-step mode calls each layer once per time step.
+        layer.momentum = len(inputs[0]) / seen[layer]
+
+    hooks = [layer.register_forward_pre_hook(average_by_images) for layer in layers]
+    weight = next(module.parameters(), images)
+    try:
+        module.eval()
+        for layer in layers:
+            layer.training = True
+        with torch.no_grad():
+            for part in images.tensor_split(-(-len(images) // batch)):
+                part = part.to(weight.device)
+                module(scaled(part) if normalise is None else normalise(part))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        for part, training in modes:
+            part.training = training

@@ -1,0 +1,211 @@
+"""Data sets as three splits in memory: fit, search, test.
+
+`load` is the whole interface. Where a data set comes without a search split, a fixed permutation of
+its training images makes one: it depends on no seed, so that every parent, method and control of
+every study sees the same division. `seed` only chooses which images a smaller `sizes` keeps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mergesuite import digits, folders, published
+from mergesuite.catalogue import DATASET_INFO
+from mergesuite.errors import UserError
+from mergesuite.pool import SPLITS, Pool, Source
+from mergesuite.portable import permutation
+from mergesuite.registry import nearest
+
+Loader = Callable[[str, Path], Source]
+
+
+class Split(NamedTuple):
+    """Images uint8 `[n, 3, h, w]` and labels int64 `[n]`."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set, with the channel statistics of its fit split and its manifest."""
+
+    fit: Split
+    search: Split
+    test: Split
+    classes: int
+    mean: tuple[float, float, float]
+    """Per channel, over the fit split, of values in [0, 1]."""
+    std: tuple[float, float, float]
+    """Population standard deviation, as `mean`."""
+    manifest: dict[str, Any]
+    """JSON values: name, sizes, SHA-256 of the content and the choice of every split, files."""
+
+
+def root_folder(root: str | Path | None = None) -> Path:
+    """Where published data sets are looked for: `root`, else `MERGESUITE_DATA`, else a cache.
+
+    Raises:
+        UserError: `MERGESUITE_DATA` names no folder.
+    """
+    if root is not None:
+        return Path(root).expanduser()
+    if named := os.environ.get("MERGESUITE_DATA"):
+        folder = Path(named).expanduser()
+        if not folder.is_dir():
+            raise UserError(
+                f"MERGESUITE_DATA should name a folder with data, found none at {folder}: "
+                "correct or unset it"
+            )
+        return folder
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "mergesuite"
+
+
+def load(
+    name: str,
+    root: str | Path | None = None,
+    sizes: Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> Splits:
+    """Load data set `name`: one of `DATASETS`, or `folder:PATH` / `folder:PATH@SIDE`.
+
+    Args:
+        name: a registered name, or an image folder with or without the prefix `folder:`.
+        root: folder with published data sets; see `root_folder`.
+        sizes: images to keep per split; a split that is not named is kept whole.
+        seed: which images a smaller size keeps; a larger size keeps those of a smaller one too.
+
+    Raises:
+        UserError: unknown name, missing or damaged data, an empty class, more images asked for
+            than there are.
+    """
+    source = _loader(name)(name, root_folder(root) if name in DATASETS else Path())
+    _check_promise(name, source)
+    chosen = {split: _choose(name, split, source, dict(sizes or {}), seed) for split in SPLITS}
+    parts, contents = {}, {}
+    for split, rows in chosen.items():
+        pool = source.pools[split]
+        images, labels = np.ascontiguousarray(pool.read(rows)), pool.labels[rows]
+        contents[split] = _digest(images, labels.astype("<i8"))
+        parts[split] = Split(torch.from_numpy(images), torch.from_numpy(labels))
+    mean, std = channel_statistics(parts["fit"].images)
+    manifest = {
+        "name": name,
+        "seed": seed,
+        "classes": list(source.classes),
+        "sizes": {split: len(rows) for split, rows in chosen.items()},
+        "content": contents,
+        "indices": {
+            split: _digest(source.pools[split].indices[rows].astype("<i8"))
+            for split, rows in chosen.items()
+        },
+        "files": dict(source.files),
+    }
+    return Splits(**parts, classes=len(source.classes), mean=mean, std=std, manifest=manifest)
+
+
+def channel_statistics(
+    images: Tensor,
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and population standard deviation per channel of uint8 `[n, 3, h, w]`, in [0, 1].
+
+    The sums are of integers and therefore exact: the same floats on every machine.
+    """
+    total, squares = (
+        torch.zeros(3, dtype=torch.int64),
+        torch.zeros(3, dtype=torch.int64),
+    )
+    for block in images.split(1024):
+        values = block.transpose(0, 1).flatten(1).int()
+        total += values.sum(1)
+        squares += (values * values).sum(1)
+    count = images.numel() // 3
+    mean = [t / (count * 255) for t in total.tolist()]
+    std = [
+        (s * count - t * t) ** 0.5 / (count * 255)
+        for t, s in zip(total.tolist(), squares.tolist(), strict=True)
+    ]
+    return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+
+
+def _loader(name: str) -> Loader:
+    """The function that reads `name`."""
+    if name in DATASETS:
+        return DATASETS[name]
+    if name.startswith("folder:") or Path(re.sub(r"@\d+$", "", name)).is_dir():
+        return folders.load
+    raise UserError(
+        f"no data set is called {name!r}{nearest(name, DATASETS)}; expected one of "
+        f"{', '.join(DATASETS)}, or folder:PATH for a folder of images"
+    )
+
+
+def _check_promise(name: str, source: Source) -> None:
+    """A data set that holds another number of images than published is damaged."""
+    for split, promised in DATASET_INFO.get(name, {}).get("splits", {}).items():
+        found = len(source.pools[split].labels)
+        if found != promised:
+            raise UserError(
+                f"{name} should have {promised} {split} images, found {found}: "
+                "delete the damaged copy and fetch it again"
+            )
+
+
+def _choose(name: str, split: str, source: Source, sizes: dict[str, int], seed: int) -> np.ndarray:
+    """The rows of a split to keep, in ascending order."""
+    if unknown := set(sizes) - set(SPLITS):
+        raise UserError(f"sizes has {sorted(unknown)}: expected only {', '.join(SPLITS)}")
+    there = len(source.pools[split].labels)
+    wanted = sizes.get(split, there)
+    if not 0 < wanted <= there:
+        raise UserError(
+            f"{name} has {there} {split} images, {wanted} were asked for: "
+            f"set the size of {split} to 1..{there}"
+        )
+    if wanted == there:
+        return np.arange(there)
+    # The stream does not depend on where a folder lies, only on how many images there are.
+    stream = name if name in DATASETS else "folder"
+    return np.sort(permutation(there, "data", stream, split, "subset", seed)[:wanted])
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    """SHA-256 over the bytes of arrays, one after the other."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _digits(name: str, root: Path) -> Source:
+    """The embedded data sets: only the images asked for are composed."""
+    pools = {}
+    for split in SPLITS:
+        planned = digits.plan(name, split)
+        pools[split] = Pool(planned.labels, planned.sources, _composer(planned))
+    return Source(pools, tuple(str(digit) for digit in range(digits.CLASSES[name])), {})
+
+
+def _composer(planned: digits.Plan) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda rows: digits.compose(planned, rows)
+
+
+DATASETS: dict[str, Loader] = {
+    "digits": _digits,
+    "digits5": _digits,
+    "cifar10": published.cifar,
+    "cifar100": published.cifar,
+    "mnist": published.mnist,
+    "fashion-mnist": published.mnist,
+}

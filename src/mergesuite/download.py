@@ -1,0 +1,175 @@
+"""Downloads that resume, try one mirror after the other and accept only the right checksum."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mergesuite.errors import UserError
+
+BLOCK = 1 << 14
+"""Bytes written at a time; a cut connection loses less than one block."""
+TIMEOUT = (10, 30)
+"""Seconds to connect, and to wait for the next bytes."""
+
+
+class _Refused(Exception):
+    """A mirror that will not get better by asking again."""
+
+
+def digest(file: Path, algorithm: str) -> str:
+    """The checksum of a file as lower-case hexadecimal digits; `algorithm`: `md5`, `sha256`."""
+    with file.open("rb") as stream:
+        make = lambda: hashlib.new(algorithm, usedforsecurity=False)  # noqa: E731
+        return hashlib.file_digest(stream, make).hexdigest()
+
+
+def fetch(
+    urls: Sequence[str],
+    target: Path,
+    checksums: Mapping[str, str],
+    instead: str,
+    *,
+    retries: int = 3,
+    pause: float = 1.0,
+) -> Path:
+    """Download `target` from the first of `urls` that delivers it whole.
+
+    Bytes go to `target.part`; a later attempt, by this or another process, continues there, also
+    from another mirror. The file takes its name only when every checksum is right.
+
+    Args:
+        urls: mirrors, in the order in which they are tried.
+        target: where the file goes; returned at once if it is there with the right checksums.
+        checksums: algorithm -> expected digest; at least one.
+        instead: what a user may point `MERGESUITE_DATA` to instead, for the error.
+        retries: attempts per mirror.
+        pause: seconds before the second attempt; doubled before each further one.
+
+    Raises:
+        UserError: no mirror delivered the file; the last reason of each is given.
+    """
+    if not checksums:
+        raise ValueError("nothing is downloaded without a checksum")
+    reasons = []
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(target.with_name(f".{target.name}.lock")):
+            if target.is_file() and not _mismatch(target, checksums):
+                return target
+            for url in urls:
+                reason = _attempts(url, target, checksums, retries, pause)
+                if reason is None:
+                    return target
+                reasons.append(f"{url}: {reason}")
+    except OSError as error:
+        reasons.append(f"cannot write {error.filename or target}: {error.strerror or error}")
+    raise UserError(
+        f"could not download {target.name} ({'; '.join(reasons)}). "
+        f"Run again to resume, or set MERGESUITE_DATA to {instead}"
+    )
+
+
+def _attempts(
+    url: str, target: Path, checksums: Mapping[str, str], retries: int, pause: float
+) -> str | None:
+    """None once `target` is there, else why this mirror failed."""
+    import requests
+
+    part, reason = target.with_name(target.name + ".part"), "no attempt"
+    for attempt in range(retries):
+        if attempt:
+            time.sleep(pause * 2 ** (attempt - 1))
+        try:
+            _append(url, part)
+        except (requests.RequestException, ConnectionError) as error:
+            reason = _plain(error)
+            continue
+        except _Refused as error:
+            return str(error)
+        reason = _mismatch(part, checksums)
+        if reason is None:
+            part.replace(target)
+            return None
+        # Damaged bytes cannot be told from good ones: start from nothing.
+        part.unlink()
+    return reason
+
+
+def _append(url: str, part: Path) -> None:
+    """Append to `part` what is missing; a server without ranges sends everything again."""
+    import requests
+
+    have = part.stat().st_size if part.is_file() else 0
+    # Compression in transit would make byte ranges meaningless.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if response.status_code == 416:
+            return  # nothing is left to send: the checksum decides
+        if 400 <= response.status_code < 500 and response.status_code not in (408, 429):
+            raise _Refused(f"HTTP {response.status_code}")
+        response.raise_for_status()
+        if response.status_code != 206 or not _continues(response, have):
+            have = 0
+        length = int(response.headers.get("Content-Length", 0))
+        received = 0
+        with (
+            part.open("ab" if have else "wb") as file,
+            _progress(part.stem, have, length) as bar,
+        ):
+            for block in response.iter_content(BLOCK):
+                file.write(block)
+                received += len(block)
+                bar.update(len(block))
+        if received < length:
+            raise requests.ConnectionError(f"cut after {have + received} of {have + length} bytes")
+
+
+def _continues(response: object, have: int) -> bool:
+    """Whether a partial answer starts where our bytes end."""
+    headers: Mapping[str, str] = getattr(response, "headers", {})
+    return headers.get("Content-Range", "").startswith(f"bytes {have}-")
+
+
+def _progress(name: str, have: int, length: int) -> Any:
+    """A bar on a terminal, nothing in a log."""
+    from tqdm import tqdm
+
+    return tqdm(
+        desc=name,
+        initial=have,
+        total=have + length or None,
+        unit="B",
+        unit_scale=True,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def _mismatch(file: Path, checksums: Mapping[str, str]) -> str | None:
+    """None if every checksum is right, else which is not."""
+    for algorithm, expected in checksums.items():
+        found = digest(file, algorithm)
+        if found != expected:
+            return f"wrong checksum ({algorithm} should be {expected}, found {found})"
+    return None
+
+
+def _plain(error: Exception) -> str:
+    """An error of the network stack in a few words."""
+    text = str(error).split("\n")[0]
+    return f"{type(error).__name__}: {text[:120]}"
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Only one process at a time writes a `.part`; the others wait and find the file."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    lock.unlink(missing_ok=True)

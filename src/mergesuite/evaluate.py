@@ -1,0 +1,170 @@
+"""Measuring results on the search and test splits: the only stage that opens the test split
+for a method that is not leaky.
+
+BatchNorm treatment is an axis of every row:
+
+* `keep`: the statistics that the result holds;
+* `average`: the mean of the parents' statistics (for what was merged from several);
+* `re-estimate`: new statistics from fit images, without augmentation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mergesuite import store
+from mergesuite.batchnorm import has_batchnorm, reestimate, statistics_names
+from mergesuite.fold import Folded
+from mergesuite.problem import Problem
+
+BATCH = 100
+REESTIMATE_IMAGES = 5000
+"""Fit images for the `re-estimate` treatment, or all of them where there are fewer."""
+
+Row = dict[str, Any]
+
+
+@torch.inference_mode()
+def logits(problem: Problem, module: nn.Module, images: Tensor) -> Tensor:
+    """`(n, classes)` float32 logits in eval mode, with BatchNorm folded where that is possible."""
+    module.eval()
+    try:
+        folded = Folded(module)
+        folded.load()
+        network: nn.Module = folded.network
+    except ValueError:
+        network = module
+    return torch.cat([network(problem.normalise(part)) for part in images.split(BATCH)])
+
+
+def combine(outputs: Tensor, rule: str) -> Tensor:
+    """One `(n, classes)` log-score per image from members' logits `(m, n, classes)`.
+
+    "logits": their mean. "probabilities": log of the mean softmax. "votes": log of the share of
+    votes, ties broken by the mean probability. "single": the only member.
+
+    Source: CADE's `val.py` lines 111-129; its vote is computed there and not stored.
+    """
+    if rule in ("single", "logits"):
+        return outputs.mean(0)
+    probabilities = outputs.softmax(-1).mean(0)
+    if rule == "probabilities":
+        return probabilities.log()
+    classes = outputs.shape[-1]
+    votes = F.one_hot(outputs.argmax(-1), classes).sum(0) / len(outputs)
+    # Less than one vote, so that it can only break ties.
+    shares = votes + probabilities / (2 * len(outputs))
+    return (shares / shares.sum(-1, keepdim=True)).clamp_min(1e-12).log()
+
+
+def measures(scores: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy (fraction) and cross-entropy (nats) of `(n, classes)` log-scores.
+
+    A row with NaN or +inf counts as wrong; the cross-entropy is not finite then.
+    """
+    sound = ~(scores.isnan() | (scores == torch.inf)).any(1)
+    hits = sound & (scores.argmax(1) == labels)
+    loss = F.cross_entropy(scores.double(), labels)
+    return {"accuracy": float(hits.double().mean()), "cross_entropy": float(loss)}
+
+
+def evaluate(
+    problem: Problem,
+    members: list[Mapping[str, Tensor]],
+    rule: str,
+    parents: list[Mapping[str, Tensor]],
+    splits: tuple[str, ...] = ("search", "test"),
+) -> list[Row]:
+    """Rows (batchnorm, metric, split, value, n, members) of one result.
+
+    `members`: state dicts whose outputs are combined by `rule`; `parents`: those they came from,
+    empty for a trained network.
+    """
+    module = problem.network()
+    rows: list[Row] = []
+    for treatment in treatments(module, len(parents), rule):
+        for split in splits:
+            images, labels = problem.images(split)
+            outputs = []
+            for member in members:
+                module.load_state_dict({**member, **_statistics(module, treatment, parents)})
+                if treatment == "re-estimate":
+                    fit = problem.images("fit")[0][:REESTIMATE_IMAGES]
+                    reestimate(module, fit, normalise=problem.normalise)
+                outputs.append(logits(problem, module, images))
+            for metric, value in _measured(torch.stack(outputs), labels, rule).items():
+                if math.isfinite(value):
+                    rows.append(
+                        {
+                            "batchnorm": treatment,
+                            "metric": metric,
+                            "split": split,
+                            "value": value,
+                            "n": len(labels),
+                            "members": len(members),
+                        }
+                    )
+    return rows
+
+
+def _measured(outputs: Tensor, labels: Tensor, rule: str) -> dict[str, float]:
+    if rule != "mean":
+        return measures(combine(outputs, rule), labels)
+    each = [measures(output, labels) for output in outputs]
+    return {name: sum(m[name] for m in each) / len(each) for name in each[0]}
+
+
+def treatments(module: nn.Module, parents: int, rule: str) -> list[str]:
+    """The BatchNorm treatments that mean something for a result."""
+    if not has_batchnorm(module):
+        return ["keep"]
+    if parents > 1 and rule == "single":
+        return ["keep", "average", "re-estimate"]
+    return ["keep", "re-estimate"]
+
+
+def _statistics(
+    module: nn.Module, treatment: str, parents: list[Mapping[str, Tensor]]
+) -> dict[str, Tensor]:
+    """The statistics that the `average` treatment puts in."""
+    if treatment != "average":
+        return {}
+    return {
+        name: torch.stack([parent[name].double() for parent in parents]).mean(0).float()
+        for name in statistics_names(module)
+    }
+
+
+def members_of(file: Path) -> tuple[list[dict[str, Tensor]], str]:
+    """The state dicts in a result's file, and how they are combined.
+
+    An ensemble is stored as tensors with a leading axis of members.
+    """
+    tensors = store.load_weights(file)
+    metadata = store.read_metadata(file)
+    count = int(metadata.get("members", "0"))
+    if not count:
+        return [tensors], "single"
+    return [
+        {name: tensor[i].clone() for name, tensor in tensors.items()} for i in range(count)
+    ], metadata["combine"]
+
+
+def save_members(
+    path: Path, members: list[dict[str, Tensor]], rule: str, metadata: Mapping[str, str]
+) -> None:
+    """Store a result: one network as it is, several stacked."""
+    if rule == "single":
+        store.save_weights(path, members[0], metadata)
+        return
+    stacked = {name: torch.stack([m[name] for m in members]) for name in members[0]}
+    store.save_weights(
+        path, stacked, {**metadata, "members": str(len(members)), "combine": rule}
+    )

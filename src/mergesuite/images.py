@@ -1,0 +1,68 @@
+"""From stored uint8 images to what a network sees: scaling, normalisation, augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+PAD = 4
+"""Pixels of padding around an image before it is cropped back (the usual CIFAR recipe)."""
+
+
+class Normalise:
+    """uint8 `(n, 3, h, w)` to float32 in [0, 1], then (x - mean) / std where these are given."""
+
+    def __init__(
+        self,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """`mean` and `std`: three channel statistics of images in [0, 1], or None."""
+        self._scale = 1 / 255
+        self._affine = None
+        if mean is not None and std is not None:
+            shape = (1, len(mean), 1, 1)
+            centre = torch.tensor(mean, dtype=torch.float32, device=device).view(shape)
+            spread = torch.tensor(std, dtype=torch.float32, device=device).view(shape)
+            self._affine = (centre, spread)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """`(n, 3, h, w)` float32 in channels-last memory, on the images' device."""
+        x = images.to(torch.float32, memory_format=torch.channels_last).mul_(self._scale)
+        if self._affine is not None:
+            centre, spread = self._affine
+            x = x.sub_(centre).div_(spread)
+        return x
+
+
+class Augment:
+    """Random crop and flip of a whole epoch, decided per image before the epoch starts.
+
+    What happens to an image depends on its index and the stream alone, not on the batch it is in.
+    """
+
+    def __init__(self, kind: str, n: int, rng: torch.Generator) -> None:
+        """Decide for `n` images: `kind` is "none", "crop" or "crop-flip"."""
+        self._crop = kind in ("crop", "crop-flip")
+        self._shift = torch.randint(2 * PAD + 1, (2, n), generator=rng)
+        flip = torch.rand(n, generator=rng) < 0.5
+        self._flip = flip if kind == "crop-flip" else torch.zeros(n, dtype=torch.bool)
+
+    def __call__(self, images: Tensor, index: Tensor) -> Tensor:
+        """The augmented uint8 `(n, 3, h, w)` images whose indexes (on the CPU) are `index`."""
+        if not self._crop:
+            return images
+        n, _, height, width = images.shape
+        padded = F.pad(images, (PAD, PAD, PAD, PAD))
+        down, right = self._shift[:, index].to(images.device)
+        columns = torch.arange(width, device=images.device) + right[:, None]
+        flipped = self._flip[index].to(images.device)[:, None]
+        columns = torch.where(flipped, columns.flip(1), columns)
+        rows = torch.arange(height, device=images.device) + down[:, None]
+        image = torch.arange(n, device=images.device)[:, None, None]
+        # Advanced indexes around the channel slice put channels last: (n, h, w, 3).
+        return padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -1,0 +1,332 @@
+"""SA-SHADE-tri-ensin: strategy choice of SaDE, memory of SHADE, trigonometric mutation, sinusoids.
+
+Read `_breed` (one trial), `_draw_F`, then `tell`: `_count`, `_remember`, `_choose`.
+
+Source: sashade2024 (its PDF was not available); released code `spe.py` of CADE4SNN at commit
+154a63c, mutate_and_crossover (lines 88-200) and update_pop (lines 202-370). That this is the
+submission's code is an inference: every part of the name occurs in it.
+
+What `variant="released"` keeps although it looks wrong, and `variant="named"` mends:
+- S1 is a constant: sin(pi t + pi) = 0 for whole t (line 132). Named: half the frequency.
+- F and frequencies are Normal, not Cauchy (lines 135-143). Named: Cauchy, redrawn if not positive.
+- a winner at index 0 alone is overlooked, for positions are summed (lines 248, 260). Named: not.
+- NaN from 0/0 enters memories and p1 (lines 127, 245-258). Named: such an update is skipped, and an
+  empty window counts as no win.
+- the trigonometric weights prefer the lower score (line 176); see `trigonometric`.
+- no coordinate is forced, and equal scores are rejected (lines 166, 208). Named: as in SHADE.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from mergesuite.methods import Population, Proposal, method
+from mergesuite.methods.de import Pool, clip, cross, donor, force, others, spread
+from mergesuite.streams import DrawSource
+
+STRATEGIES = 5
+TRIGONOMETRIC = 4
+F_LEAST = 1e-4
+RECENT = 10
+"""Trials per member from which the strategy probabilities come."""
+
+
+def sinusoid(scale: float, freq: float, t: float, weight: float, shift: float = 0.0) -> float:
+    """F = scale (sin(2 pi freq t + shift) weight + 1); NaN where the frequency is not finite."""
+    phase = 2 * math.pi * freq * t + shift
+    return scale * (math.sin(phase) * weight + 1) if math.isfinite(phase) else math.nan
+
+
+def lehmer(values: Tensor, weights: Tensor) -> float:
+    """The weighted Lehmer mean sum w x^2 / sum w x; NaN or inf where the divisor is 0."""
+    return float((weights * values**2).sum() / (weights * values).sum())
+
+
+def trigonometric_weights(scores: Sequence[float], rule: str) -> list[float]:
+    """Coefficients of three vectors in the trigonometric mutation; they sum to 1.
+
+    With p_j = |f_j| / sum |f|, fan2003 has (x1+x2+x3)/3 + (p2-p1)(x1-x2) + (p3-p2)(x2-x3)
+    + (p1-p3)(x3-x1), so x_j gets 1/3 - (2 p_j - p_k - p_l): made for losses, less weight for a
+    larger one. `released` applies it to scores; `right-sign` turns the sign, unless the
+    scores are negative (the greater in size is then the worse, as with losses); `mean-of-three`
+    gives each a third. NaN where all scores are 0 or one is infinite.
+    """
+    if rule == "mean-of-three":
+        return [1 / 3] * 3
+    size = torch.tensor(scores, dtype=torch.float64).abs()
+    p = size / size.sum()
+    sign = 1.0 if rule == "right-sign" and sum(scores) > 0 else -1.0
+    return (1 / 3 + sign * (3 * p - 1)).tolist()
+
+
+@method("sa-shade", cite="sashade2024")
+class SaShade(Population):
+    """SA-SHADE-tri-ensin: five strategies, each with its own memory of F, CR and frequency.
+
+    `trigonometric` is the rule of strategy 4: `released`, `right-sign`, and two controls that show
+    whether it is more than averaging: `mean-of-three` (the same three models), `mean-of-all`.
+    None takes the variant's own.
+    Synchronous: the trials of a generation take as much memory as the members. NP >= 2; above 20
+    members strategy 4 takes three random others (NP >= 22 always holds four).
+    """
+
+    variant: Literal["released", "named"] = Field("released", description="see the file's head")
+    trigonometric: Literal["released", "right-sign", "mean-of-three", "mean-of-all"] | None = Field(
+        None, description="rule of strategy 4; None: by variant"
+    )
+    generations: int = Field(299, ge=1, description="generations run (de_epochs 300, from 1)")
+    planned: int | None = Field(None, ge=2, description="G in the formulas; None: generations + 1")
+    memory: int = Field(5, ge=1, description="slots H (shade_mem)")
+    window: int = Field(5, ge=1, description="generations LP for the choice of S1 or S2")
+    trig_perc: float = Field(0.2, ge=0, le=1, description="first probability of strategy 4")
+    cr_init: float = Field(0.8, ge=0, le=1, description="first value of the CR memory")
+    cr_std: float = Field(0.05, ge=0, description="spread of CR")
+    cr_clip: float = Field(0.99, ge=0, le=1, description="greatest CR")
+    f_init: float = Field(0.6, gt=0, description="first value of the F memory; scale of sinusoids")
+    f_std: float = Field(0.05, ge=0, description="spread of F")
+    f_clip: float = Field(0.99, gt=0, description="greatest F")
+    freq_init: float = Field(0.5, ge=0, description="first value of the frequency memory")
+    freq_std: float = Field(0.1, ge=0, description="spread of frequencies")
+
+    def start(self, parents: Tensor, fitness: Tensor, rng: torch.Generator | DrawSource) -> None:
+        """Begin with `parents` `(NP, d)`, NP >= 2, and their scores (main_cosde.py l. 135-146)."""
+        self.pool, self.rng = Pool.begin(parents, fitness, rng, least=2, name=self.name)
+        self._generation = 1
+        shape = (self.memory, TRIGONOMETRIC)
+        self._u_F = torch.full(shape, self.f_init, dtype=torch.float64)
+        self._u_CR = torch.full(shape, self.cr_init, dtype=torch.float64)
+        self._u_freq = torch.full(shape, self.freq_init, dtype=torch.float64)
+        self._slot = [0] * TRIGONOMETRIC
+        self._uses: list[list[int]] = []  # per generation: S1 won, S1 lost, S2 won, S2 lost
+        self._recent: list[list[int]] = []  # strategy, won
+        share = (1 - self.trig_perc) / TRIGONOMETRIC
+        self._p = [share] * TRIGONOMETRIC + [self.trig_perc]
+        self._made: list[dict[str, Any]] = []  # how each waiting trial was made
+
+    @property
+    def _G(self) -> int:
+        return self.planned or self.generations + 1
+
+    @property
+    def _named(self) -> bool:
+        return self.variant == "named"
+
+    @property
+    def budget(self) -> int:
+        """Candidates proposed from start to end."""
+        return self.generations * len(self.pool)
+
+    @property
+    def best(self) -> tuple[Tensor, float]:
+        """The best member and its score."""
+        return self.pool.best
+
+    def ask(self) -> Proposal | None:
+        """One trial per member."""
+        if self._generation > self.generations:
+            return None
+        trials = self.pool.trials
+        if trials is None:
+            self._made = []
+            trials = self.pool.fill(self._breed)
+        return Proposal(trials, self.pool.thresholds(ties=self._named))
+
+    def _breed(self, i: int) -> Tensor:
+        """The trial against member `i` (lines 117-190)."""
+        rng, members = self.rng, self.pool.vectors
+        k = rng.categorical("strategy", self._p)
+        r1 = others(rng, "r1", len(members), i, 1)[0]
+        top = self._best_other(i)
+        made: dict[str, Any] = {
+            "k": k,
+            "rule": "trig",
+            "F": self.f_init,
+            "CR": self.cr_init,
+            "freq": self.freq_init,
+        }
+        self._made.append(made)
+        x, mate, best = members[i], members[r1], members[top]
+        if k == TRIGONOMETRIC:
+            return self._breed_trigonometric(i, r1, top)
+        made["rule"], made["freq"], made["F"] = self._draw_F(k)
+        made["CR"] = self._draw_CR(k)
+        F = made["F"]
+        by_best = F * rng.uniform("k3") if k == 3 else F
+        terms = ((F, mate, x), (by_best, best, x))
+        terms = {0: terms[:1], 1: terms[1:]}.get(k, terms)
+        take = rng.mask("mask", len(x), made["CR"])
+        if self._named:
+            take = force(take, rng.integer("forced", len(x)))
+        return cross(x, take, donor(x, *terms), self.mutable)
+
+    def _best_other(self, i: int) -> int:
+        """The first maximum among the others (lines 372-377)."""
+        scores = self.pool.scores.clone()
+        scores[i] = -torch.inf
+        top = int(scores.argmax())
+        return top if top != i else int(i == 0)  # all others at -inf: the first of them
+
+    def _breed_trigonometric(self, i: int, r1: int, top: int) -> Tensor:
+        """Strategy 4, without crossover (lines 173-188)."""
+        members = self.pool.vectors
+        rule = self.trigonometric or ("right-sign" if self._named else "released")
+        if rule == "mean-of-all":
+            weights, points = (
+                [1 / len(members)] * len(members),
+                list(range(len(members))),
+            )
+        else:
+            points = [i, r1, top]
+            if len(members) > 20:
+                points = others(self.rng, "r_trig", len(members), i, 3)
+            weights = trigonometric_weights([float(self.pool.scores[j]) for j in points], rule)
+        first = members[points[0]]
+        # The weights sum to 1, so the first vector's is what the others leave.
+        terms = [(w, members[j], first) for w, j in zip(weights[1:], points[1:], strict=True)]
+        return cross(members[i], None, donor(first, *terms), self.mutable)
+
+    def _draw_F(self, k: int) -> tuple[str, float, float]:
+        """The rule, the frequency and F for strategy `k` (lines 120-143)."""
+        t, G = self._generation, self._G
+        if t >= G / 2:
+            value = self._near(self._u_F, "F", k, self.f_std)
+            return "memory", self.freq_init, clip(value, F_LEAST, self.f_clip)
+        if self._p1() > self.rng.uniform("rule"):
+            freq = self.freq_init / 2 if self._named else self.freq_init
+            return "S1", self.freq_init, sinusoid(self.f_init, freq, t, (G - t) / G, math.pi)
+        freq = self._near(self._u_freq, "freq", k, self.freq_std)
+        value = sinusoid(self.f_init, freq, t, t / G)
+        return "S2", freq, clip(value, F_LEAST, self.f_clip)
+
+    def _near(self, memory: Tensor, name: str, k: int, spread: float) -> float:
+        """A draw around a random slot of strategy `k`: Normal, or positive Cauchy if named."""
+        mean = float(memory[self.rng.integer(f"slot_{name}", self.memory), k])
+        if not self._named:
+            return self.rng.normal(name, mean, spread)
+        value = self.rng.cauchy(name, mean, spread)
+        while value <= 0:
+            value = self.rng.cauchy(name, mean, spread)
+        return value
+
+    def _draw_CR(self, k: int) -> float:
+        """CR for strategy `k`, from a slot of its own (lines 147-149)."""
+        mean = float(self._u_CR[self.rng.integer("slot_CR", self.memory), k])
+        return clip(self.rng.normal("CR", mean, self.cr_std), 0.0, self.cr_clip)
+
+    def _p1(self) -> float:
+        """The probability of S1 (lines 121-129); NaN, so never, where a window holds no use."""
+        if self._generation <= self.window:
+            return 0.5
+        totals = [sum(row[column] for row in self._uses) for column in range(4)]
+        won1, lost1, won2, lost2 = totals
+        if not (won1 + lost1 and won2 + lost2) and not self._named:
+            return math.nan
+        s1 = won1 / max(won1 + lost1, 1) + 0.01
+        s2 = won2 / max(won2 + lost2, 1) + 0.01
+        return s1 / (s1 + s2)
+
+    def tell(self, scores: Tensor, exceeded: Tensor) -> None:
+        """Select strictly and adapt (lines 202-370)."""
+        before = self.pool.scores
+        accepted = self.pool.select(range(len(self.pool)), scores, exceeded)
+        gains = self.pool.scores - before
+        won = (accepted & (gains > 0)).tolist()  # in the named variant a tie is no success
+        self._count(won)
+        for k in range(TRIGONOMETRIC):
+            winners = [i for i, made in enumerate(self._made) if made["k"] == k and won[i]]
+            if any(winners) or (winners and self._named):  # released: only index 0 counts as none
+                self._remember(k, winners, gains)
+        self._choose(won)
+        self._generation += 1
+
+    def _count(self, won: Sequence[bool]) -> None:
+        """Wins and losses of S1 and S2, up to and including t = G/2 (lines 236-241)."""
+        if self._generation > self._G / 2:
+            return
+        row = [
+            sum(made["rule"] == rule and won[i] == good for i, made in enumerate(self._made))
+            for rule in ("S1", "S2")
+            for good in (True, False)
+        ]
+        self._uses = [*self._uses, row][-self.window :]
+
+    def _remember(self, k: int, winners: list[int], gains: Tensor) -> None:
+        """Write the winners' weighted Lehmer means into strategy `k`'s slot (lines 245-267)."""
+        slot = self._slot[k]
+        self._slot[k] = (slot + 1) % self.memory
+        for name, memory in (("F", self._u_F), ("CR", self._u_CR)):
+            self._write(memory, slot, k, self._mean(name, winners, gains))
+        if self._generation >= self._G / 2:
+            self._write(self._u_freq, slot, k, float(self._made[0]["freq"]))
+            return
+        tuned = [i for i in winners if self._made[i]["rule"] == "S2"]
+        if any(tuned) or (tuned and self._named):
+            mean = self._mean("freq", tuned, gains)
+            self._write(self._u_freq, slot, k, 0.5 if math.isnan(mean) else mean)
+
+    def _mean(self, name: str, winners: list[int], gains: Tensor) -> float:
+        """The Lehmer mean of a parameter over winners, weighted by their gains."""
+        weights = gains[winners]
+        if self._named and not bool(torch.isfinite(weights).all()):
+            weights = torch.ones_like(weights)
+        values = torch.tensor([self._made[i][name] for i in winners], dtype=torch.float64)
+        return lehmer(values, weights / weights.sum())
+
+    def _write(self, memory: Tensor, slot: int, k: int, value: float) -> None:
+        """One cell; the named variant does not write what is not finite."""
+        if not self._named or math.isfinite(value):
+            memory[slot, k] = value
+
+    def _choose(self, won: Sequence[bool]) -> None:
+        """Strategy probabilities from the last 10 NP trials (lines 306-338)."""
+        made = [[entry["k"], int(good)] for entry, good in zip(self._made, won, strict=True)]
+        self._recent = [*self._recent, *made][-RECENT * len(self.pool) :]
+        rates = []
+        for k in range(STRATEGIES):
+            outcomes = [good for strategy, good in self._recent if strategy == k]
+            rate = (sum(outcomes) + 0.01) / (len(outcomes) + 0.01)
+            rates.append(max(rate, 0.01) if outcomes else 0.01)
+        p = [rate / sum(rates) for rate in rates]
+        if p[TRIGONOMETRIC] > 0.8:
+            rest = sum(p[:TRIGONOMETRIC])
+            p = [0.2 * share / rest for share in p[:TRIGONOMETRIC]] + [0.8]
+        self._p = p
+
+    def trace(self) -> dict[str, float]:
+        """Best and mean score, generation, and the strategy probabilities."""
+        shares = {f"p{k}": p for k, p in enumerate(self._p)}
+        return {**spread(self.pool), "generation": self._generation, **shares}
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `ask` and `tell` read."""
+        return {
+            **self.pool.state(),
+            "generation": self._generation,
+            "u_F": self._u_F.clone(),
+            "u_CR": self._u_CR.clone(),
+            "u_freq": self._u_freq.clone(),
+            "slot": list(self._slot),
+            "uses": [list(row) for row in self._uses],
+            "recent": [list(row) for row in self._recent],
+            "p": list(self._p),
+            "made": [dict(made) for made in self._made],
+            "rng": self.rng.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue exactly where `state` was taken."""
+        self.pool = Pool.restored(state)
+        self._generation = state["generation"]
+        self._u_F, self._u_CR = state["u_F"].clone(), state["u_CR"].clone()
+        self._u_freq = state["u_freq"].clone()
+        self._slot, self._p = list(state["slot"]), list(state["p"])
+        self._uses = [list(row) for row in state["uses"]]
+        self._recent = [list(row) for row in state["recent"]]
+        self._made = [dict(made) for made in state["made"]]
+        self.rng.restore(state["rng"])

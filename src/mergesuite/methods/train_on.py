@@ -1,0 +1,27 @@
+"""Train the best parent on: what the same number of images buys by back-propagation."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from mergesuite.methods import FurtherTraining, method
+from mergesuite.spec import Recipe
+
+
+@method("train-on", cite="control")
+class TrainOn(FurtherTraining):
+    """The best parent, trained on for as many images as the search named by `budget_of` computed.
+
+    The optimiser starts anew; its state is not part of a checkpoint.
+    """
+
+    optimiser: Literal["adam", "sgd"] = Field("adam", description="as in a model's recipe")
+    lr: float = Field(0.001, gt=0, description="learning rate, constant")
+    batch: int = Field(256, ge=2, description="images per update")
+    images: int = Field(0, ge=0, description="images to train on; 0: those of budget_of")
+
+    def recipe(self, images: int, fit: int) -> Recipe:
+        """The recipe for `images` images when the fit split has `fit`."""
+        return Recipe(
+            optimiser=self.optimiser, lr=self.lr, batch=self.batch, epochs=max(1, -(-images // fit))
+        )

@@ -1,0 +1,236 @@
+"""From specs to jobs: paths, and the commands' arguments. This is what the Snakefile imports.
+
+A job's arguments say everything that its result depends on, and Snakemake re-runs a job whose
+arguments change. So an edit of one entry of a spec re-runs the jobs of that entry and no others,
+and each printed command can be pasted into a shell.
+"""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from mergesuite import registry, spec
+from mergesuite.errors import UserError
+from mergesuite.provenance import code_digest
+from mergesuite.spec import Data, Paper, Strict
+
+REPLICATIONS = Path("replications")
+
+
+class Config(Strict):
+    """workflow/config.yaml: what to run here."""
+
+    profile: str = Field("laptop", description="smoke, laptop, cifar-cpu or full")
+    papers: list[str] = Field(default_factory=list, description="folders of replications/; all if empty")
+    results: str = Field("results", description="folder for everything that is produced")
+    device: str = Field("auto", description="cpu, cuda or auto")
+    seeds_per_job: int = Field(0, ge=0, description="replicates per merge job; 0: all")
+
+
+def read_config(raw: dict[str, Any]) -> Config:
+    """The checked configuration; `papers` may also be one string with commas.
+
+    Raises:
+        UserError: an unknown key, profile or paper.
+    """
+    papers = raw.get("papers")
+    if isinstance(papers, str):
+        raw = {**raw, "papers": [name for name in papers.split(",") if name]}
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        problems = "; ".join(registry.explain(error, Config.model_fields))
+        raise UserError(f"workflow/config.yaml or --config: {problems}") from None
+    if config.profile not in spec.PROFILES:
+        raise UserError(
+            f"profile {config.profile!r} is none of {', '.join(spec.PROFILES)}"
+            f"{registry.nearest(config.profile, spec.PROFILES)}"
+        )
+    known = papers_there()
+    for name in config.papers:
+        if name not in known:
+            raise UserError(
+                f"papers: there is no replications/{name}{registry.nearest(name, known)}"
+            )
+    return config.model_copy(update={"papers": config.papers or known})
+
+
+def papers_there() -> list[str]:
+    """The replications that exist, the template not among them."""
+    return sorted(file.parent.name for file in REPLICATIONS.glob("[!_]*/paper.yaml"))
+
+
+@functools.cache
+def paper(name: str, profile: str) -> Paper:
+    """The loaded spec of one replication."""
+    return spec.load(REPLICATIONS / name, profile)
+
+
+def flags(option: str, values: dict[str, Any]) -> list[str]:
+    """`option key=value ...`, or nothing where there are no values."""
+    if not values:
+        return []
+    return [option, *(f"{k}={_plain(v)}" for k, v in sorted(values.items()))]
+
+
+def _plain(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n...\n").strip()
+
+
+def data_flags(data: Data) -> list[str]:
+    """The arguments that name a data set and how much of it is used."""
+    normalise = ["--normalise"] if data.normalise else []
+    return ["--data", data.name, *flags("--sizes", dict(data.sizes)), *normalise]
+
+
+def data_arguments(data: Data) -> str:
+    """What `mergesuite data` is told, beside out."""
+    return shlex.join(data_flags(data))
+
+
+def problem_flags(model: spec.Model, data: Data) -> list[str]:
+    """The arguments that name a network and its data."""
+    return ["--model", model.build, *flags("--option", dict(model.options)), *data_flags(data)]
+
+
+class Jobs:
+    """The jobs of one paper under one profile."""
+
+    def __init__(self, name: str, config: Config) -> None:
+        """Load the spec of paper `name`."""
+        self.name, self.config = name, config
+        self.paper = paper(name, config.profile)
+        self.folder = f"{config.results}/{config.profile}/{name}"
+        self.subjects = self.paper.subjects()
+
+    def run(self, subject: str, seed: int) -> str:
+        """The folder of one run of a model or of ENTRY-POPULATION."""
+        stage = "train" if self.subjects[subject] is None else "merge"
+        return f"{self.folder}/{stage}/{subject}/s{seed}"
+
+    def seeds(self, subject: str) -> list[int]:
+        """The seeds of a model, or the replicates of ENTRY-POPULATION."""
+        parts = self.subjects[subject]
+        if parts is None:
+            return list(range(self.paper.models[subject].seeds))
+        return list(range(self.paper.count(parts[1])))
+
+    def runs(self, subject: str) -> list[str]:
+        """All run folders of a subject."""
+        return [self.run(subject, seed) for seed in self.seeds(subject)]
+
+    def groups(self, size: int) -> list[tuple[str, list[int]]]:
+        """Every merged subject with its seeds, `size` of them (0: all) at a time."""
+        return [
+            (subject, self.seeds(subject)[first : first + (size or len(self.seeds(subject)))])
+            for subject, parts in self.subjects.items()
+            if parts is not None
+            for first in range(0, len(self.seeds(subject)), size or len(self.seeds(subject)))
+        ]
+
+    def checkpoint(self, model: str, seed: int, epoch: int) -> str:
+        """The file with a model's weights after an epoch."""
+        last = self.paper.models[model].recipe.epochs
+        name = "model" if epoch == last else f"epoch-{epoch:03d}"
+        return f"{self.run(model, seed)}/{name}.safetensors"
+
+    def kept(self, model: str) -> list[str]:
+        """File names of the epochs that training keeps beside the last."""
+        return [
+            f"epoch-{epoch:03d}.safetensors"
+            for epoch in self.paper.models[model].recipe.kept_epochs()[:-1]
+        ]
+
+    def parents(self, subject: str, seed: int) -> list[str]:
+        """The checkpoints that one merge reads."""
+        _, population = self._parts(subject)
+        return [self.checkpoint(*parent) for parent in self.paper.parents(population, seed)]
+
+    def _parts(self, subject: str) -> tuple[str, str]:
+        parts = self.subjects.get(subject)
+        if parts is None:
+            raise UserError(f"{subject!r} is no merged result of {self.name}")
+        return parts
+
+    def budget(self, subject: str, seed: int) -> list[str]:
+        """The run.json whose budget a merge gets: none or one."""
+        entry, population = self._parts(subject)
+        other = self.paper.methods[entry].budget_of
+        return [f"{self.run(f'{other}-{population}', seed)}/run.json"] if other else []
+
+    def start(self, model: str, seed: int) -> list[str]:
+        """The checkpoint that training starts at: none or one."""
+        other = self.paper.models[model].start
+        if other is None:
+            return []
+        return [self.checkpoint(other, seed, self.paper.models[other].recipe.epochs)]
+
+    def train_arguments(self, model: str) -> str:
+        """What `mergesuite train` is told, beside seed, start and out."""
+        entry = self.paper.models[model]
+        recipe = entry.recipe.model_dump(exclude_defaults=True)
+        return shlex.join(
+            [*problem_flags(entry, self.paper.data_of(model)), *flags("--set", recipe)]
+        )
+
+    def merge_arguments(self, subject: str) -> str:
+        """What `mergesuite merge` is told, beside parents, seed, budget and out."""
+        slug, population = self._parts(subject)
+        entry = self.paper.methods[slug]
+        return shlex.join(
+            [
+                "--method",
+                entry.use,
+                *problem_flags(self.paper.model_of(population), self.data_of(subject)),
+                *flags("--set", entry.params),
+                *["--protocol", entry.protocol, "--part", entry.part],
+                *flags("--fitness", entry.fitness.model_dump(exclude_defaults=True)),
+                *(["--from", "best"] if entry.parents == "best" else []),
+                *(["--leaky"] if entry.leaky else []),
+            ]
+        )
+
+    def data_of(self, subject: str) -> Data:
+        """The data of a model, or of the models merged in ENTRY-POPULATION."""
+        parts = self.subjects[subject]
+        if parts is None:
+            return self.paper.data_of(subject)
+        population = self.paper.populations[parts[1]]
+        return self.paper.data_of(population.model or population.models[0])
+
+    def evaluate_arguments(self, subject: str) -> str:
+        """What `mergesuite evaluate` is told, beside runs and out."""
+        parts = self.subjects[subject]
+        words = ["--subject", subject]
+        if parts is not None:
+            words += ["--entry", parts[0], "--population", parts[1]]
+        return shlex.join(words)
+
+    def code(self, stage: str, subject: str | None = None) -> str:
+        """The digest of the code that a stage of a subject runs."""
+        modules = [stage]
+        if stage == "merge" and subject is not None:
+            entry = self.paper.methods[self._parts(subject)[0]]
+            modules.append(f"methods.{registry.method_fields(entry.use).module}")
+        return code_digest(*modules)
+
+
+def manifests(jobs: list[Jobs]) -> dict[str, Data]:
+    """Every data set with sizes that some job uses, by the slug of its manifest file."""
+    return {
+        slug(data): data
+        for job in jobs
+        for data in [job.paper.data, *(job.paper.data_of(m) for m in job.paper.active_models())]
+    }
+
+
+def slug(data: Data) -> str:
+    """The name of a data set's manifest: its own name and a digest of what else is set."""
+    name = data.name.replace("folder:", "folder-").replace("/", "-").strip("-")
+    return f"{name}-{spec.digest(data.model_dump())[:6]}"

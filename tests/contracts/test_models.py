@@ -1,0 +1,64 @@
+"""What every network of the suite must do, whatever its family."""
+
+import copy
+
+import pytest
+import torch
+
+from mergesuite import batchnorm, streams
+from mergesuite.models import build, names
+
+NAMES = [*names(), "resnet18", "shufflenet_v2_x0_5"]
+
+
+@pytest.fixture(params=NAMES)
+def name(request):
+    return request.param
+
+
+def same(first, second):
+    a, b = first.state_dict(), second.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_construction_is_a_function_of_the_generator(name):
+    first = build(name, generator=streams.generator("test", 1))
+    again = build(name, generator=streams.generator("test", 1))
+    other = build(name, generator=streams.generator("test", 2))
+    assert same(first, again)
+    assert not same(first, other)
+    assert all(torch.isfinite(value).all() for value in first.state_dict().values())
+
+
+def test_construction_leaves_the_global_generator_alone(name):
+    before = torch.get_rng_state()
+    build(name)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_logits_have_one_column_per_class_and_weights_carry_over(name):
+    net = build(name, classes=7).eval()
+    twin = build(name, classes=7, generator=streams.generator("test", "twin")).eval()
+    x = torch.rand(2, 3, 32, 32, generator=streams.generator("test", "images"))
+    with torch.no_grad():
+        logits = net(x)
+        twin.load_state_dict(copy.deepcopy(net.state_dict()))
+        assert torch.equal(twin(x), logits)
+    assert logits.shape == (2, 7)
+    assert torch.isfinite(logits).all()
+
+
+def test_statistics_are_part_of_the_state_dict(name):
+    net = build(name)
+    assert batchnorm.has_batchnorm(net)
+    assert set(batchnorm.statistics_names(net)) == {
+        key for key in net.state_dict() if key.endswith(("running_mean", "running_var"))
+    }
+
+
+@pytest.mark.parametrize("name", ["resnet8-w8", "sew-small", "shufflenet_v2_x0_5"])
+def test_gradients_reach_every_parameter(name):
+    net = build(name)
+    x = torch.rand(4, 3, 32, 32, generator=streams.generator("test", "images"))
+    torch.nn.functional.cross_entropy(net(x), torch.tensor([0, 1, 2, 3])).backward()
+    assert all(p.grad is not None for p in net.parameters())

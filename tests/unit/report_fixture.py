@@ -1,0 +1,253 @@
+"""A small made-up replication with runs, traces and run.json, as the workflow leaves them.
+
+The numbers are drawn from one named generator; the gains that are put in are constants here, so
+that tests know what has to come out.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+GAINS = {
+    "best-parent": 0.0,
+    "mean-parent": -0.012,
+    "average": -0.05,
+    "grid": 0.001,
+    "mega": 0.018,
+    "mega-released": 0.015,
+    "mega-clean": 0.0005,
+}
+LEAKY = {"mega": True, "mega-released": True}
+PROTOCOL = {"mega": "published", "mega-released": "released"}
+IMAGES = 2000
+REPLICATES = 5
+POPULATIONS = {"pair": 0.80, "deep": 0.74}
+
+SPEC: dict[str, Any] = {
+    "title": "MeGA: merging two networks by a genetic algorithm <made up>",
+    "cite": {"key": "mega2024", "arxiv": "2406.04607v1"},
+    "data": {"name": "digits"},
+    "models": {
+        "resnet8": {"build": "resnet8", "seeds": 10, "recipe": {"epochs": 5}},
+        "resnet20": {"build": "resnet20", "seeds": 10, "recipe": {"epochs": 5}},
+    },
+    "populations": {
+        "pair": {"model": "resnet8", "take": 2},
+        "deep": {"model": "resnet20", "take": 2},
+    },
+    "methods": {
+        "best-parent": {"use": "best-parent"},
+        "mean-parent": {"use": "mean-parent"},
+        "average": {"use": "uniform-average"},
+        "grid": {"use": "interpolation-grid"},
+        "mega": {
+            "use": "mega",
+            "protocol": "published",
+            "leaky": True,
+            "fitness": {"split": "test"},
+        },
+        "mega-released": {
+            "use": "mega",
+            "protocol": "released",
+            "leaky": True,
+            "fitness": {"split": "test"},
+        },
+        "mega-clean": {"use": "mega", "fitness": {"batchnorm": "re-estimate"}},
+    },
+    "claims": {
+        "pair-gain": {
+            "text": "The merged network beats the better of its two parents",
+            "subject": "mega-pair",
+            "against": "best-parent-pair",
+            "reported": ["t1-pair"],
+            "reported_against": ["t1-pair-a", "t1-pair-b"],
+            "clean": "mega-clean-pair",
+        },
+        "deep-average": {
+            "text": "Searching beats averaging the same weights",
+            "subject": "mega-clean-deep",
+            "against": "average-deep",
+            "batchnorm": "re-estimate",
+            "reported": ["t1-deep"],
+            "reported_against": ["t1-deep-average"],
+            "margin": 0.03,
+        },
+        "grid": {
+            "text": "Two trained networks share a valley: the middle is better than either",
+            "subject": "grid-pair",
+            "against": "best-parent-pair",
+        },
+        "cheap": {
+            "text": "Merging needs ten times fewer seconds than training",
+            "subject": "mega-clean-pair",
+            "against": "resnet8",
+            "metric": "seconds",
+            "split": "none",
+            "direction": "lower",
+            "ratio": 10,
+        },
+    },
+    "replicates": REPLICATES,
+    "reduced": "",
+    "deviations": ["The original is in TensorFlow; this is PyTorch."],
+    "profiles": {"laptop": {}},
+}
+
+REPORTED = """id,table,row,metric,value,unit,spread,spread_kind,n,source,origin,note
+t1-pair,Table 1,ResNet merged,accuracy,0.822,fraction,,none,,p. 7,paper,
+t1-pair-a,Table 1,ResNet parent A,accuracy,0.809,fraction,,none,,p. 7,paper,
+t1-pair-b,Table 1,ResNet parent B,accuracy,0.793,fraction,,none,,p. 7,paper,
+t1-deep,Table 1,Deep merged,accuracy,78.5,%,,none,,p. 7,paper,
+t1-deep-average,Table 1,Deep averaged,accuracy,74.0,%,,none,,p. 7,paper,
+"""
+
+
+def runs(rng: np.random.Generator | None = None) -> pd.DataFrame:
+    """A tidy runs.csv frame of parents, controls and three protocols of one method."""
+    rng = rng or np.random.default_rng(7)
+    rows: list[dict[str, Any]] = []
+    for (population, base), model in zip(POPULATIONS.items(), SPEC["models"], strict=True):
+        for seed in range(10):
+            rows += _parent(model, seed, base - 0.006 + rng.normal(0, 0.008), rng)
+        for replicate in range(REPLICATES):
+            best = base + rng.normal(0, 0.006)
+            for entry in SPEC["methods"]:
+                rows += _merged(entry, population, model, replicate, best, rng)
+    return pd.DataFrame(rows)
+
+
+def _row(subject: str, **other: Any) -> dict[str, Any]:
+    row = {
+        "subject": subject, "kind": "merged", "entry": "-", "population": "-", "model": "resnet8",
+        "method": "train", "protocol": "-", "leaky": False, "batchnorm": "-", "metric": "accuracy",
+        "split": "-", "seed": 0, "value": 0.0, "n": IMAGES, "members": 1, "spec": "0123456789ab",
+        "commit": "abcdef012345", "device": "cpu: made up",
+    }  # fmt: skip
+    return row | other
+
+
+def _on_grid(accuracy: float) -> float:
+    return round(accuracy * IMAGES) / IMAGES
+
+
+def _parent(model: str, seed: int, accuracy: float, rng: np.random.Generator) -> list[dict]:
+    common = {"kind": "parent", "model": model, "seed": seed}
+    rows = [
+        _row(model, **common, batchnorm=treatment, split=split, value=_on_grid(accuracy + shift))
+        for treatment in ("keep", "re-estimate")
+        for split, shift in (("search", 0.003), ("test", 0.0))
+    ]
+    cost = {"seconds": 60 + rng.normal(0, 2), "forward_images": 5e5, "backward_images": 5e5}
+    cost |= {"peak_mb": 310.0, "evaluations_asked": 0, "evaluations_computed": 0}
+    return rows + [_row(model, **common, metric=m, value=v, n=1) for m, v in cost.items()]
+
+
+def _merged(
+    entry: str, population: str, model: str, replicate: int, best: float, rng: np.random.Generator
+) -> list[dict]:
+    subject, use = f"{entry}-{population}", SPEC["methods"][entry]["use"]
+    common = {
+        "entry": entry, "population": population, "model": model, "method": use,
+        "protocol": PROTOCOL.get(entry, "clean"), "leaky": LEAKY.get(entry, False),
+        "seed": replicate,
+    }  # fmt: skip
+    noise = 0.0 if entry == "best-parent" else rng.normal(0, 0.002)
+    rows = []
+    for treatment in ("keep", "re-estimate"):
+        for split in ("search", "test"):
+            bonus = 0.004 if split == "search" and not LEAKY.get(entry) else 0.0
+            value = _on_grid(best + GAINS[entry] + noise + bonus)
+            place = {"batchnorm": treatment, "split": split}
+            rows.append(_row(subject, **common, **place, value=value))
+            rows.append(_row(subject, **common, **place, metric="cross_entropy", value=1.4 - value))
+    asked = 400 if use == "mega" else 21 if use == "interpolation-grid" else 0
+    cost = {"seconds": 4 + rng.normal(0, 0.2), "forward_images": 300.0 * asked + 4000}
+    cost |= {"backward_images": 0.0, "peak_mb": 280.0}
+    cost |= {"evaluations_asked": asked, "evaluations_computed": round(asked * 0.8)}
+    return rows + [_row(subject, **common, metric=m, value=v, n=1) for m, v in cost.items()]
+
+
+def make(root: Path, name: str = "mega", profile: str = "laptop") -> tuple[Path, Path]:
+    """Write replications/NAME and results/PROFILE/NAME; returns (paper folder, results root)."""
+    folder, results = root / "replications" / name, root / "results"
+    folder.mkdir(parents=True)
+    (folder / "paper.yaml").write_text(yaml.safe_dump(SPEC, sort_keys=False))
+    (folder / "reported.csv").write_text(REPORTED)
+    out = results / profile / name
+    out.mkdir(parents=True)
+    table = runs()
+    table.to_csv(out / "runs.csv", index=False)
+    rng = np.random.default_rng(11)
+    for population, base in POPULATIONS.items():
+        for replicate in range(REPLICATES):
+            for entry in ("mega", "mega-released", "mega-clean"):
+                trace = _search(entry, base, rng)
+                _write_run(out / "merge" / f"{entry}-{population}" / f"s{replicate}", entry, trace)
+            trace = _segment(base, rng)
+            _write_run(out / "merge" / f"grid-{population}" / f"s{replicate}", "grid", trace)
+    _write_run(out / "train" / "resnet8" / "s0", "train", None)
+    return folder, results
+
+
+def _search(entry: str, base: float, rng: np.random.Generator) -> pd.DataFrame:
+    generations = np.arange(0, 21)
+    gain = GAINS[entry] + 0.006
+    best = base - 0.01 + (gain + 0.01) * (1 - np.exp(-generations / 6)) + rng.normal(0, 0.002)
+    return pd.DataFrame(
+        {
+            "step": generations + 1,
+            "evaluations": 20 * (generations + 1),
+            "images": 20 * IMAGES * (generations + 1),
+            "best": np.maximum.accumulate(np.round(best * IMAGES)),
+            "generation": generations,
+            "batchnorm": "re-estimate" if entry == "mega-clean" else "keep",
+            "split": "search" if entry == "mega-clean" else "test",
+            "fitness_images": IMAGES,
+        }
+    )
+
+
+def _segment(base: float, rng: np.random.Generator) -> pd.DataFrame:
+    alpha = np.linspace(0, 1, 21)
+    valley = base - 0.45 * np.exp(-(((alpha - 0.5) / 0.22) ** 2)) + rng.normal(0, 0.004, 21)
+    score = np.round(valley * IMAGES)
+    return pd.DataFrame(
+        {
+            "step": np.arange(21) + 1,
+            "evaluations": np.arange(21) + 1,
+            "images": IMAGES * (np.arange(21) + 1),
+            "best": np.maximum.accumulate(score),
+            "alpha": alpha,
+            "score": score,
+            "batchnorm": "keep",
+            "split": "search",
+            "fitness_images": IMAGES,
+        }
+    )
+
+
+def _write_run(folder: Path, entry: str, trace: pd.DataFrame | None) -> None:
+    folder.mkdir(parents=True)
+    if trace is not None:
+        trace.to_csv(folder / "trace.csv", index=False)
+    record = {
+        "command": f"mergesuite merge --method {entry} --seed {folder.name[1:]} --out {folder.name}",
+        "seed": int(folder.name[1:]),
+        "commit": "abcdef012345",
+        "dirty": False,
+        "device": "cpu: made up",
+        "platform": "Linux x86_64",
+        "seconds": 4.2,
+        "peak_mb": 280.0,
+        "versions": {"python": "3.11.9", "torch": "2.15.0", "mergesuite": "0.1.0"},
+        "cost": {"evaluations_asked": 400, "forward_images": 124000},
+        "fitness_images": IMAGES,
+        "metric": "accuracy",
+    }
+    (folder / "run.json").write_text(json.dumps(record))

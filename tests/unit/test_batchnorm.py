@@ -1,0 +1,122 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import update_bn
+
+from mergesuite import batchnorm, streams
+from mergesuite.errors import UserError
+from mergesuite.models import build
+
+
+def random_images(n, size=8):
+    rng = streams.generator("test", "batchnorm")
+    return torch.randint(256, (n, 3, size, size), dtype=torch.uint8, generator=rng)
+
+
+def test_reestimate_gives_the_mean_and_the_unbiased_variance_worked_out_by_hand():
+    # One channel of 2x1 images. First batch: 1, 3, 5, 7 (mean 4, variance 20/3); second batch:
+    # 0, 0, 6, 6 (mean 3, variance 12). Averages over batches: 3.5 and 28/3.
+    net = nn.BatchNorm2d(1)
+    images = torch.tensor([[1, 3], [5, 7], [0, 0], [6, 6]], dtype=torch.uint8)
+    batchnorm.reestimate(
+        net, images.reshape(4, 1, 2, 1), batch=2, normalise=torch.Tensor.float
+    )
+    assert net.running_mean is not None
+    assert net.running_var is not None
+    assert net.running_mean.item() == 3.5
+    assert net.running_var.item() == pytest.approx(28 / 3, rel=1e-6)
+
+
+def test_reestimate_counts_an_unequal_batch_by_its_images():
+    # 3 images in batches of 2 and 1; means 2 and 8: (2 * 2 + 1 * 8) / 3.
+    net = nn.BatchNorm2d(1)
+    images = torch.tensor([[1, 1], [3, 3], [8, 8]], dtype=torch.uint8).reshape(
+        3, 1, 2, 1
+    )
+    batchnorm.reestimate(net, images, batch=2, normalise=torch.Tensor.float)
+    assert net.running_mean is not None
+    assert net.running_mean.item() == pytest.approx(4.0)
+
+
+def test_reestimate_agrees_with_torch_update_bn():
+    ours = build("resnet8-w8")
+    theirs = copy.deepcopy(ours)
+    images = random_images(60, size=16)
+    batchnorm.reestimate(ours, images, batch=20)
+    update_bn([part.float() / 255 for part in images.split(20)], theirs)
+    for name in batchnorm.statistics_names(ours):
+        assert torch.equal(ours.state_dict()[name], theirs.state_dict()[name]), name
+
+
+def test_reestimate_forgets_what_was_there_even_nan():
+    net = build("resnet8-w8")
+    reference = copy.deepcopy(net)
+    images = random_images(10)
+    batchnorm.reestimate(reference, images)
+    for name in batchnorm.statistics_names(net):
+        net.state_dict()[name].fill_(float("nan"))
+    batchnorm.reestimate(net, images)
+    torch.testing.assert_close(net.state_dict(), reference.state_dict(), rtol=0, atol=0)
+
+
+def test_reestimate_restores_modes_and_momenta_and_leaves_parameters():
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, momentum=0.3), nn.Dropout()
+    )
+    net[2].eval()
+    before = [p.clone() for p in net.parameters()]
+    batchnorm.reestimate(net, random_images(4))
+    assert [part.training for part in net.modules()] == [True, True, True, False]
+    assert net[1].momentum == 0.3
+    assert not net[1]._forward_pre_hooks
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+
+
+def test_reestimate_keeps_dropout_off():
+    # With dropout on, the mean of all-white images after it would be other than exactly 1.
+    net = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm2d(3))
+    batchnorm.reestimate(net, torch.full((4, 3, 5, 5), 255, dtype=torch.uint8))
+    assert net[1].running_mean.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_reestimate_keeps_the_statistics_of_a_layer_that_never_runs():
+    class Dead(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.live = nn.BatchNorm2d(3)
+            self.dead = nn.BatchNorm2d(3)
+            self.dead.running_mean.fill_(7)
+
+        def forward(self, x):
+            return self.live(x)
+
+    net = Dead()
+    batchnorm.reestimate(net, random_images(4))
+    assert net.dead.running_mean.tolist() == [7, 7, 7]
+
+
+def test_reestimate_refuses_no_images():
+    with pytest.raises(UserError, match="at least one image"):
+        batchnorm.reestimate(build("resnet8-w8"), random_images(0))
+
+
+def test_reestimate_leaves_a_net_without_batchnorm_alone():
+    net = nn.Conv2d(3, 1, 1)
+    batchnorm.reestimate(net, random_images(2))
+    assert not batchnorm.has_batchnorm(net)
+    assert net.training
+
+
+def test_statistics_names_are_state_dict_names_in_order():
+    net = build("resnet8-w8")
+    expected = [
+        name for name in net.state_dict() if name.split(".")[-1].startswith("running_")
+    ]
+    assert batchnorm.statistics_names(net) == expected
+    assert batchnorm.has_batchnorm(net)
+    assert batchnorm.statistics_names(nn.BatchNorm1d(2)) == [
+        "running_mean",
+        "running_var",
+    ]

@@ -1,0 +1,160 @@
+"""Claims against measurements: pairing, signs, units, Holm, leakage shares."""
+
+import math
+
+import numpy as np
+import pytest
+import report_fixture as fixture
+from scipy import stats as scipy_stats
+
+from mergesuite import compare, gains, pairs, spec
+from mergesuite.errors import UserError
+
+
+@pytest.fixture
+def paper():
+    return spec.Paper.model_validate({k: v for k, v in fixture.SPEC.items() if k != "profiles"})
+
+
+@pytest.fixture
+def reported(tmp_path):
+    (tmp_path / "reported.csv").write_text(fixture.REPORTED)
+    return spec.load_reported(tmp_path)
+
+
+@pytest.fixture
+def runs():
+    return fixture.runs()
+
+
+def values(runs, subject, batchnorm, split="test", metric="accuracy"):
+    rows = runs.query(
+        "subject == @subject and batchnorm == @batchnorm and split == @split and metric == @metric"
+    )
+    return rows.sort_values("seed")["value"].to_numpy()
+
+
+def test_the_verdicts_of_the_made_up_paper_are_those_put_in(paper, reported, runs):
+    table = compare.compare(paper, reported, runs).set_index("claim")
+
+    assert table["verdict"].to_dict() == {
+        "pair-gain": "only under leakage",
+        "deep-average": "reproduced",
+        "grid": "within noise",
+        "cheap": "reproduced",
+    }
+
+
+def test_interval_and_p_of_a_claim_are_scipys_paired_t_test(paper, reported, runs):
+    row = compare.compare(paper, reported, runs).set_index("claim").loc["pair-gain"]
+
+    a, b = values(runs, "mega-pair", "keep"), values(runs, "best-parent-pair", "keep")
+    expected = scipy_stats.ttest_rel(a, b)
+    interval = expected.confidence_interval()
+    assert row["difference"] == pytest.approx((a - b).mean())
+    assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
+    assert row["p"] == pytest.approx(expected.pvalue)
+    assert row["n"] == fixture.REPLICATES
+
+
+def test_reported_per_cent_become_fractions_and_the_best_parent_counts(paper, reported, runs):
+    table = compare.compare(paper, reported, runs).set_index("claim")
+
+    assert table.loc["pair-gain", "reported_difference"] == pytest.approx(0.822 - 0.809)
+    assert table.loc["deep-average", "reported_difference"] == pytest.approx(0.785 - 0.740)
+
+
+def test_a_claim_of_lower_cost_is_a_ratio_against_unpaired_trainings(paper, reported, runs):
+    row = compare.compare(paper, reported, runs).set_index("claim").loc["cheap"]
+
+    a, b = (
+        values(runs, "resnet8", "-", "-", "seconds"),
+        values(runs, "mega-clean-pair", "-", "-", "seconds"),
+    )
+    expected = scipy_stats.ttest_ind(np.log(a), np.log(b), equal_var=False)
+    interval = expected.confidence_interval()
+    assert row["effect"] == "ratio"
+    assert row["spread_kind"] == pairs.UNPAIRED
+    assert (row["low"], row["high"]) == pytest.approx(
+        (math.exp(interval.low), math.exp(interval.high))
+    )
+
+
+def test_a_subject_without_rows_is_not_run_and_named(paper, reported, runs):
+    table = compare.compare(paper, reported, runs[runs["subject"] != "grid-pair"])
+
+    row = table.set_index("claim").loc["grid"]
+    assert row["verdict"] == "not run"
+    assert "grid-pair" in row["why"]
+
+
+def test_a_failed_replicate_leaves_its_pair_out_and_the_reason_says_so(paper, reported, runs):
+    failed = (runs["subject"] == "mega-pair") & (runs["seed"] == 2)
+    row = compare.compare(paper, reported, runs[~failed]).set_index("claim").loc["pair-gain"]
+
+    assert row["n"] == 4
+    assert "4 of 5 pairs" in row["why"]
+
+
+def test_two_replicates_are_not_comparable(paper, reported, runs):
+    table = compare.compare(paper, reported, runs[(runs["seed"] < 2)])
+
+    assert table.set_index("claim").loc["pair-gain", "verdict"] == "not comparable"
+
+
+def test_the_order_of_rows_does_not_matter(paper, reported, runs):
+    shuffled = runs.sample(frac=1, random_state=np.random.default_rng(3))
+
+    first, second = (compare.compare(paper, reported, r) for r in (runs, shuffled))
+
+    assert first.equals(second)
+
+
+def test_an_unknown_reported_row_is_the_users_error(paper, reported, runs):
+    del reported["t1-pair-a"]
+
+    with pytest.raises(UserError, match="t1-pair-a"):
+        compare.compare(paper, reported, runs)
+
+
+def test_gains_have_the_same_treatment_on_both_sides(paper, runs):
+    spoiled = (runs["subject"] == "best-parent-pair") & (runs["batchnorm"] == "keep")
+    changed = runs.assign(value=runs["value"].where(~spoiled, runs["value"] - 0.1))
+
+    before, after = (
+        gains.gains(paper, r).set_index(["subject", "batchnorm", "split", "against"])["mean"]
+        for r in (runs, changed)
+    )
+
+    moved = ("mega-pair", "keep", "test", "best-parent")
+    assert after[moved] == pytest.approx(before[moved] + 0.1)
+    kept = ("mega-pair", "re-estimate", "test", "best-parent")
+    assert after[kept] == pytest.approx(before[kept])
+
+
+def test_leakage_shares_add_up(paper, runs):
+    table = gains.leakage(paper, runs).set_index(["entry", "population", "batchnorm"])
+
+    leaky, clean = (table.loc[(entry, "pair", "keep")] for entry in ("mega", "mega-clean"))
+    assert leaky["gain"] == pytest.approx(clean["gain"] + leaky["excess"])
+    assert leaky["share"] == pytest.approx(clean["gain"] / leaky["gain"])
+    assert math.isnan(clean["share"])
+    assert leaky["own"]
+    assert not clean["own"]
+
+
+def test_write_makes_the_three_tables(tmp_path):
+    folder, results = fixture.make(tmp_path)
+
+    compare.write(folder, "laptop", results)
+
+    written = {file.name for file in (results / "laptop" / "mega").glob("*.csv")}
+    assert written == {"runs.csv", "verdicts.csv", "gains.csv", "leakage.csv"}
+
+
+def test_a_measurement_that_is_there_twice_is_refused(tmp_path, runs):
+    twice = runs.iloc[[0, *range(len(runs))]]
+    twice.to_csv(tmp_path / "runs.csv", index=False)
+
+    with pytest.raises(UserError, match="twice"):
+        pairs.read_runs(tmp_path / "runs.csv")

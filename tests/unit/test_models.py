@@ -1,0 +1,77 @@
+import pytest
+import torch
+from torch import nn
+
+from mergesuite import streams
+from mergesuite.errors import UserError
+from mergesuite.models import build
+from mergesuite.resnet import CifarResNet
+
+
+def test_unknown_name_is_refused_with_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'resnet56'") as caught:
+        build("resnte56")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet9", "resnet2", "resnet8-w0", "hf-hub:timm/resnet18"]
+)
+def test_names_that_are_nearly_right_are_refused(name):
+    with pytest.raises(UserError, match="no model is called"):
+        build(name)
+
+
+@pytest.mark.parametrize("options", [{"width": 8}, {"pretrained": True}])
+def test_unknown_option_is_refused(options):
+    with pytest.raises(UserError, match="takes no option"):
+        build("resnet8", **options)
+
+
+def test_unknown_option_of_a_foreign_net_is_refused():
+    with pytest.raises(UserError, match="change its options"):
+        build("resnet18", no_such_option=1)
+
+
+def test_no_classes_are_refused():
+    with pytest.raises(UserError, match="at least 1 class"):
+        build("resnet8", classes=0)
+
+
+def test_depth_50_is_the_imagenet_net_unless_a_width_says_cifar():
+    assert not isinstance(build("resnet50"), CifarResNet)
+    assert isinstance(build("resnet50-w4"), CifarResNet)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x0_5"])
+def test_foreign_nets_have_the_classes_asked_for(name):
+    # The first is timm's, the second only torchvision's.
+    net = build(name, classes=7).eval()
+    with torch.no_grad():
+        assert net(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
+
+
+def test_options_of_foreign_nets_are_handed_on():
+    net = build("resnet18", in_chans=1)
+    assert net.get_parameter("conv1.weight").shape[1] == 1
+
+
+def test_nets_come_in_training_mode_with_clean_statistics():
+    net = build("resnet8-w8")
+    assert net.training
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(m.num_batches_tracked == 0 for m in norms)
+    assert all(
+        (m.running_var == 1).all() and (m.running_mean == 0).all() for m in norms
+    )
+
+
+def test_a_generator_continues_from_net_to_net():
+    rng = streams.generator("test", "models")
+    first, second = (
+        build("resnet8-w8", generator=rng),
+        build("resnet8-w8", generator=rng),
+    )
+    assert not torch.equal(
+        first.get_parameter("conv.weight"), second.get_parameter("conv.weight")
+    )

@@ -1,0 +1,190 @@
+import copy
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from mergesuite import batchnorm, spiking, streams
+from mergesuite.errors import UserError
+from mergesuite.models import build
+
+BRANCH = torch.tensor([0.0, 0.0, 1.0, 1.0])
+SHORTCUT = torch.tensor([0.0, 1.0, 0.0, 1.0])
+
+
+def images(n=2, size=8):
+    return torch.rand(n, 3, size, size, generator=streams.generator("test", "spiking"))
+
+
+def awake(**options):
+    """A small net in which every layer of neurons sees spikes and gives spikes."""
+    net = build("sew-small", **options)
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.constant_(layer.weight, 2.0)
+            nn.init.constant_(layer.bias, 1.0)
+    batchnorm.reestimate(net, (255 * images(n=8)).to(torch.uint8))
+    return net
+
+
+def test_the_net_of_these_tests_is_awake():
+    net, rates = awake().eval(), []
+    for layer in net.modules():
+        if isinstance(layer, spiking.Spikes):
+            layer.register_forward_hook(
+                lambda _layer, _inputs, out: rates.append(out.mean())
+            )
+    logits = net(images())
+    assert len(rates) == 9
+    assert all(0.1 < rate < 0.9 for rate in rates)
+    assert not torch.equal(logits[0], logits[1])
+
+
+def test_sew_resnet34_has_the_parameters_of_cade():
+    # 100 classes, counted from CADE's released network without its projector heads.
+    net = build("sew-resnet34", classes=100)
+    assert sum(p.numel() for p in net.parameters()) == 21_328_292
+
+
+def test_sew_resnet18_has_the_parameters_of_a_resnet18_with_a_cifar_stem():
+    # torchvision's ResNet-18 has 11,689,512 with a 7x7 stem and 1,000 classes.
+    expected = 11_689_512 - 3 * 64 * (49 - 9) - 513 * (1000 - 10)
+    assert sum(p.numel() for p in build("sew-resnet18").parameters()) == expected
+
+
+@pytest.mark.parametrize(
+    ("connect", "joined"),
+    [("ADD", [0, 1, 1, 2]), ("AND", [0, 0, 0, 1]), ("IAND", [0, 1, 0, 0])],
+)
+def test_join_on_all_four_pairs_of_spikes(connect, joined):
+    assert spiking.join(BRANCH, SHORTCUT, connect).tolist() == joined
+
+
+@pytest.mark.parametrize(("connect", "joined"), [("ADD", 2), ("AND", 1), ("IAND", 0)])
+def test_block_joins_its_branch_with_its_shortcut(connect, joined):
+    # A branch that always spikes vetoes the shortcut under IAND; the other way round would not
+    # show here, so the shortcut is silent in half of the channels.
+    block = spiking.SewBlock(
+        2, 2, 1, connect, neuron=spiking.Neuron(), steps=1, step_mode="m"
+    ).eval()
+    nn.init.zeros_(block.bn2.weight)
+    nn.init.constant_(block.bn2.bias, 2.0)
+    x = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
+    expected = {"ADD": [2.0, 1.0], "AND": [1.0, 0.0], "IAND": [0.0, 0.0]}[connect]
+    assert block(x).flatten().tolist() == expected
+    assert expected[0] == joined
+
+
+def test_block_with_a_silent_branch_passes_the_shortcut_under_iand():
+    block = spiking.SewBlock(
+        2, 2, 1, "IAND", neuron=spiking.Neuron(), steps=1, step_mode="m"
+    )
+    nn.init.zeros_(block.bn2.weight)
+    x = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
+    assert block.eval()(x).flatten().tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("connect", ["ADD", "AND", "IAND"])
+def test_blocks_start_as_the_identity(connect):
+    net = build("sew-small", connect=connect).eval()
+    block = net.layer1[0]
+    steps = net.steps
+    x = torch.randint(
+        2, (steps * 2, 16, 4, 4), generator=streams.generator("test", "id")
+    ).float()
+    assert torch.equal(block(x), x)
+
+
+def test_spikes_follow_the_membrane_equation():
+    # tau 2, threshold 1, hard reset to 0: V + (x - V) / 2 for x = 1.5: 0.75, 1.125 (spike), ...
+    layer = spiking.Spikes(spiking.Neuron(), steps=4, step_mode="m")
+    assert layer(torch.full((4, 1), 1.5)).flatten().tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"tau": 3.0}, {"decay_input": False}, {"v_threshold": 0.7}, {"v_reset": None}],
+)
+def test_neuron_settings_reach_the_neurons(change):
+    layer = spiking.Spikes(dataclasses.replace(spiking.Neuron(), **change), 8, "m")
+    default = spiking.Spikes(spiking.Neuron(), 8, "m")
+    current = torch.full((8, 1), 1.3)
+    assert layer(current).tolist() != default(current).tolist()
+
+
+@pytest.mark.parametrize("change", [{"alpha": 2.0}, {"detach_reset": False}])
+def test_gradient_settings_reach_the_neurons(change):
+    gradients = []
+    for neuron in (spiking.Neuron(), dataclasses.replace(spiking.Neuron(), **change)):
+        current = torch.full((4, 1), 1.5, requires_grad=True)
+        spiking.Spikes(neuron, 4, "m")(current).sum().backward()
+        gradients.append(current.grad)
+    assert not torch.equal(*gradients)
+
+
+def test_surrogate_gradient_is_that_of_a_sigmoid():
+    # One step from rest: d spike / d x = alpha s (1 - s) / tau with s = sigmoid(alpha (x / 2 - 1)).
+    current = torch.tensor([[1.5]], requires_grad=True)
+    spiking.Spikes(spiking.Neuron(), 1, "m")(current).sum().backward()
+    s = torch.sigmoid(torch.tensor(4 * (0.75 - 1)))
+    assert current.grad is not None
+    assert current.grad.item() == pytest.approx((4 * s * (1 - s) / 2).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("connect", ["ADD", "AND", "IAND"])
+def test_single_and_multi_step_agree(connect):
+    multi = awake(connect=connect).eval()
+    single = awake(connect=connect, step_mode="s").eval()
+    single.load_state_dict(multi.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(single(images()), multi(images()))
+
+
+def test_state_does_not_reach_from_one_batch_to_the_next():
+    net = awake().eval()
+    first = net(images())
+    net(1 - images(n=5))
+    assert torch.equal(net(images()), first)
+
+
+def test_a_state_left_by_a_failed_pass_is_reset():
+    net = awake().eval()
+    expected = net(images())
+    net.sn1(torch.ones(4 * 2, 16, 4, 4))
+    assert torch.equal(net(images()), expected)
+
+
+def test_net_can_be_copied_after_a_backward_pass():
+    net = awake()
+    net(images()).sum().backward()
+    twin = copy.deepcopy(net)
+    assert torch.equal(twin.eval()(images()), net.eval()(images()))
+
+
+def test_state_dict_holds_no_neuron_state():
+    net = awake()
+    keys = set(net.state_dict())
+    net(images())
+    assert set(net.state_dict()) == keys
+    assert not any("sn" in key.split(".") for key in keys)
+
+
+def test_time_steps_matter():
+    x = images()
+    assert not torch.equal(awake(steps=2).eval()(x), awake(steps=4).eval()(x))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"connect": "iand"}, "expected one of ADD, AND, IAND, found 'iand'"),
+        ({"step_mode": "multi"}, "expected one of s, m"),
+        ({"steps": 0}, "at least 1 time step"),
+        ({"neuron": {"taw": 2.0}}, "did you mean 'tau'"),
+        ({"backend": "cupy"}, "takes no option 'backend'"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        build("sew-small", **options)
