@@ -15,7 +15,7 @@ LISTS = ("papers", "methods", "models", "datasets", "controls")
 class Parser(argparse.ArgumentParser):
     """Bad arguments end in one line on stderr and status 2, like every other bad input."""
 
-    def error(self, message: str):  # noqa: ANN201 - never returns
+    def error(self, message: str):
         """Say what is wrong and where help is."""
         raise UserError(f"{message} (`{self.prog} --help` shows an example)")
 
@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _stage(stages, name: str, text: str, example: str) -> argparse.ArgumentParser:  # noqa: ANN001
+def _stage(stages, name: str, text: str, example: str) -> argparse.ArgumentParser:
     stage = stages.add_parser(
         name,
         help=text,
@@ -67,7 +67,7 @@ def _add_problem(stage: argparse.ArgumentParser, *, model: bool = True) -> None:
             "--model", required=True, help="`mergesuite list models`, or a name of timm/torchvision"
         )
         stage.add_argument(
-            "--option", nargs="+", default=[], metavar="K=V", help="arguments of the model's builder"
+            "--option", nargs="+", default=[], metavar="K=V", help="arguments of its builder"
         )
     stage.add_argument(
         "--data", required=True, help="`mergesuite list datasets`, or folder:PATH for your images"
@@ -85,13 +85,13 @@ def _add_run(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--out", type=Path, required=True, help="folder for the results")
 
 
-def _add_list(stages) -> None:  # noqa: ANN001
+def _add_list(stages) -> None:
     stage = _stage(stages, "list", "what is registered", "mergesuite list methods --json")
     stage.add_argument("what", nargs="?", choices=LISTS, help="default: everything")
     stage.add_argument("--json", action="store_true", help="for programs")
 
 
-def _add_data(stages) -> None:  # noqa: ANN001
+def _add_data(stages) -> None:
     stage = _stage(
         stages,
         "data",
@@ -102,7 +102,7 @@ def _add_data(stages) -> None:  # noqa: ANN001
     stage.add_argument("--out", type=Path, required=True, help="the manifest, a JSON file")
 
 
-def _add_train(stages) -> None:  # noqa: ANN001
+def _add_train(stages) -> None:
     stage = _stage(
         stages,
         "train",
@@ -118,7 +118,7 @@ def _add_train(stages) -> None:  # noqa: ANN001
     _add_run(stage)
 
 
-def _add_merge(stages) -> None:  # noqa: ANN001
+def _add_merge(stages) -> None:
     stage = _stage(
         stages,
         "merge",
@@ -135,7 +135,10 @@ def _add_merge(stages) -> None:  # noqa: ANN001
         "--set", nargs="+", default=[], metavar="K=V", help="parameters of the method"
     )
     stage.add_argument(
-        "--protocol", default="clean", choices=("published", "released", "clean"), help="default: clean"
+        "--protocol",
+        default="clean",
+        choices=("published", "released", "clean"),
+        help="default: clean",
     )
     stage.add_argument(
         "--part",
@@ -165,14 +168,14 @@ def _add_merge(stages) -> None:  # noqa: ANN001
     _add_run(stage)
 
 
-def _add_evaluate(stages) -> None:  # noqa: ANN001
+def _add_evaluate(stages) -> None:
     stage = _stage(
         stages,
         "evaluate",
         "measure results on the search and test splits",
         "mergesuite evaluate --runs merged --out metrics.csv",
     )
-    stage.add_argument("--runs", nargs="+", type=Path, required=True, help="folders with a run.json")
+    stage.add_argument("--runs", nargs="+", type=Path, required=True, help="folders of runs")
     stage.add_argument("--subject", help="name of these runs in tables (default: folder name)")
     stage.add_argument("--entry", default="", help="entry of the spec's methods")
     stage.add_argument("--population", default="", help="entry of the spec's populations")
@@ -180,7 +183,7 @@ def _add_evaluate(stages) -> None:  # noqa: ANN001
     stage.add_argument("--out", type=Path, required=True, help="a CSV file")
 
 
-def _add_collect(stages) -> None:  # noqa: ANN001
+def _add_collect(stages) -> None:
     stage = _stage(
         stages,
         "collect",
@@ -196,13 +199,13 @@ def _add_profile(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--results", type=Path, default=Path("results"), help="default: results")
 
 
-def _add_paper_stage(stages, name: str, text: str) -> None:  # noqa: ANN001
+def _add_paper_stage(stages, name: str, text: str) -> None:
     stage = _stage(stages, name, text, f"mergesuite {name} --paper mega --profile laptop")
     stage.add_argument("--paper", required=True, help="a folder of replications/")
     _add_profile(stage)
 
 
-def _add_report(stages) -> None:  # noqa: ANN001
+def _add_report(stages) -> None:
     stage = _stage(
         stages,
         "report",
@@ -214,7 +217,7 @@ def _add_report(stages) -> None:  # noqa: ANN001
     stage.add_argument("--out", type=Path, help="default: RESULTS/PROFILE/report/index.html")
 
 
-def _add_check(stages) -> None:  # noqa: ANN001
+def _add_check(stages) -> None:
     stage = _stage(
         stages,
         "check",
@@ -226,7 +229,7 @@ def _add_check(stages) -> None:  # noqa: ANN001
     stage.add_argument("--json", action="store_true", help="for programs")
 
 
-def _add_accept(stages) -> None:  # noqa: ANN001
+def _add_accept(stages) -> None:
     stage = _stage(
         stages,
         "accept",
@@ -237,7 +240,7 @@ def _add_accept(stages) -> None:  # noqa: ANN001
     _add_profile(stage)
 
 
-def _add_new_paper(stages) -> None:  # noqa: ANN001
+def _add_new_paper(stages) -> None:
     stage = _stage(
         stages,
         "new-paper",

@@ -110,7 +110,7 @@ def data(options: Namespace) -> None:
     from mergesuite.data import load
 
     wanted = _data(options)
-    splits = load(wanted.name, sizes=dict(wanted.sizes) or None)
+    splits = load(wanted.name, sizes=wanted.counts() or None)
     store.write_json(options.out, splits.manifest)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,13 @@ def _measure(
     paper: spec.Paper, runs: pd.DataFrame, claim: spec.Claim, subject: str, where: Where
 ) -> Comparison:
     a, b = samples(runs, subject, where), samples(runs, claim.against, where)
-    if claim.ratio is not None and claim.direction == "lower":
-        a, b = b, a
     paired = have_pairs(paper, subject, claim.against)
-    step = resolution(runs, subject, where)
-    return contrast(a, b, paired, step, ratio=claim.ratio is not None)
+    if claim.ratio is None:
+        return contrast(a, b, paired, resolution(runs, subject, where))
+    if claim.direction == "higher":
+        return contrast(a, b, paired, ratio=True)
+    turned = contrast(b, a, paired, ratio=True)
+    return replace(turned, subject=turned.against, against=turned.subject)
 
 
 def _signed(claim: spec.Claim, low: float, high: float) -> tuple[float, float]:
@@ -214,9 +217,7 @@ def _noting(paper: spec.Paper, claim: spec.Claim, outcome: Verdict, main: Compar
     planned = paper.count(parts[1]) if parts else paper.models[claim.subject].seeds
     if outcome.name == NOT_RUN or not main.paired or main.effect.n >= planned:
         return outcome
-    return Verdict(
-        outcome.name, f"{outcome.why}; {main.effect.n} of {planned} pairs have finite values"
-    )
+    return Verdict(outcome.name, f"{outcome.why}; {main.effect.n} of {planned} pairs were measured")
 
 
 def _claimed(

@@ -1,5 +1,6 @@
-"""Measuring results on the search and test splits: the only stage that opens the test split
-for a method that is not leaky.
+"""Measuring results on the search and test splits.
+
+This is the only stage that opens the test split for a method that is not leaky.
 
 BatchNorm treatment is an axis of every row:
 
@@ -165,6 +166,4 @@ def save_members(
         store.save_weights(path, members[0], metadata)
         return
     stacked = {name: torch.stack([m[name] for m in members]) for name in members[0]}
-    store.save_weights(
-        path, stacked, {**metadata, "members": str(len(members)), "combine": rule}
-    )
+    store.save_weights(path, stacked, {**metadata, "members": str(len(members)), "combine": rule})

@@ -111,10 +111,8 @@ def check(runs: pd.DataFrame, expected: pd.DataFrame, profile: str | None = None
         found = measured.pop(tuple(pinned[k] for k in KEY), None)
         rows.append({k: pinned[k] for k in KEY} | _status(pinned, found))
     for found in measured.values():
-        unpinned = {"expected": math.nan, "tolerance": math.nan, "status": "not pinned"}
-        rows.append(
-            {**{k: found[k] for k in KEY}, "measured": found["mean"], "n": found["n"]} | unpinned
-        )
+        row = {k: found[k] for k in KEY} | {"measured": found["mean"], "n": found["n"]}
+        rows.append(row | {"status": "not pinned"})
     names = [*KEY, "expected", "tolerance", "measured", "difference", "n", "status"]
     return pd.DataFrame(rows, columns=names)
 

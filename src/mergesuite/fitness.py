@@ -134,7 +134,9 @@ class Evaluator:
         except ValueError:
             return None
 
-    def redraw(self, rng: torch.Generator, *, augment: str = "none", size: int | None = None) -> None:
+    def redraw(
+        self, rng: torch.Generator, *, augment: str = "none", size: int | None = None
+    ) -> None:
         """Go over to a fresh draw of the images; what was remembered is forgotten.
 
         `size`: how many images, drawn without replacement; None keeps all, in order.

@@ -25,7 +25,7 @@ class Folded:
         module.eval()
         try:
             graph = fx.symbolic_trace(copy.deepcopy(module))
-        except Exception as error:  # noqa: BLE001 - fx raises what the traced code raises
+        except Exception as error:
             raise ValueError(f"cannot trace {type(module).__name__}: {error}") from error
         finally:
             module.train(training)
@@ -94,7 +94,7 @@ class Folded:
         for tensor, source in self._copies:
             tensor.copy_(source)
 
-    def _modules(self):  # noqa: ANN202
+    def _modules(self):
         for conv, norm in self._pairs:
             yield (
                 self._source.get_submodule(conv),

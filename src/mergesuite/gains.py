@@ -66,9 +66,10 @@ def gain_rows(
         for population in method.populations or paper.populations
         if method.use in ("best-parent", "mean-parent")
     }
+    subjects = paper.subjects()
     for key, _ in merged.groupby(["subject", "split", "batchnorm"], sort=False):
         subject, split, batchnorm = (str(part) for part in key)
-        if not (parts := paper.subjects().get(subject)):
+        if not (parts := subjects.get(subject)):
             continue
         where = Where("accuracy", split, batchnorm)
         entry = paper.methods[parts[0]]

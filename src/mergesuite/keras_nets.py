@@ -37,9 +37,7 @@ class Separable(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         """Keeps height and width."""
         super().__init__()
-        self.depthwise = nn.Conv2d(
-            inputs, inputs, 3, padding=1, groups=inputs, bias=False
-        )
+        self.depthwise = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False)
         self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
         self.bn = norm(outputs)
 
@@ -54,9 +52,7 @@ class XceptionBlock(nn.Module):
     With `pool` the maximum halves the sides, and the shortcut is a 1x1 convolution at stride 2.
     """
 
-    def __init__(
-        self, channels: tuple[int, ...], *, pool: bool, first_relu: bool = True
-    ) -> None:
+    def __init__(self, channels: tuple[int, ...], *, pool: bool, first_relu: bool = True) -> None:
         """`channels`: of the input and after each separable convolution."""
         super().__init__()
         self.pool = pool

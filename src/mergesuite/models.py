@@ -79,7 +79,7 @@ FAMILIES = (
         resnet.initialise_as_keras,
     ),
     Family(
-        r"sew-(?P<name>resnet18|resnet34|small)",
+        r"sew-(?P<name>resnet18|resnet34|small)(-w(?P<width>[1-9]\d*))?",
         ("sew-small", "sew-resnet18", "sew-resnet34"),
         "spiking SEW-ResNet with a CIFAR stem; options: connect, steps, step_mode, neuron",
         "cade2024",
@@ -114,9 +114,7 @@ def build(
         UserError: no net has this name, or it knows no such option.
     """
     if classes < 1:
-        raise UserError(
-            f"{name}: expected at least 1 class, found {classes}; change classes"
-        )
+        raise UserError(f"{name}: expected at least 1 class, found {classes}; change classes")
     generator = generator or streams.generator("models", name)
     for family in FAMILIES:
         match = re.fullmatch(family.pattern, name)
@@ -188,12 +186,8 @@ def _build_foreign(
         torch.default_generator.manual_seed(seed)
         try:
             if timm.is_model(name):
-                return timm.create_model(
-                    name, pretrained=False, num_classes=classes, **options
-                )
-            return torchvision.models.get_model(
-                name, weights=None, num_classes=classes, **options
-            )
+                return timm.create_model(name, pretrained=False, num_classes=classes, **options)
+            return torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
         except TypeError as error:
             raise UserError(
                 f"model {name} cannot be built with {options}: {error}; change its options"

@@ -98,12 +98,14 @@ def samples(runs: pd.DataFrame, subject: str, where: Where) -> dict[int, float]:
     Costs have no split and no BatchNorm treatment: a `-` in `runs` matches what is asked. In a
     network without BatchNorm all treatments are one, and `keep` is the name it goes by.
     """
-    rows = runs[(runs["subject"] == subject) & (runs["metric"] == where.metric)]
-    rows = rows[rows["split"].isin([where.split, "-"])]
-    exact = rows[rows["batchnorm"] == where.batchnorm]
-    if not len(exact) and set(rows["batchnorm"]) <= {"keep", "-"}:
-        exact = rows
-    found = {int(s): float(v) for s, v in zip(exact["seed"], exact["value"], strict=True)}
+    mine = (runs["subject"] == subject) & (runs["metric"] == where.metric)
+    mine &= runs["split"].isin([where.split, "-"])
+    treatment = runs["batchnorm"].to_numpy()[mine.to_numpy()]
+    seeds, values = (runs[name].to_numpy()[mine.to_numpy()] for name in ("seed", "value"))
+    wanted = treatment == where.batchnorm
+    if not wanted.any() and set(treatment) <= {"keep", "-"}:
+        wanted = np.ones(len(treatment), dtype=bool)
+    found = {int(s): float(v) for s, v in zip(seeds[wanted], values[wanted], strict=True)}
     return dict(sorted(found.items()))
 
 
@@ -111,8 +113,9 @@ def resolution(runs: pd.DataFrame, subject: str, where: Where) -> float:
     """The smallest step of a metric: one image for an accuracy, 0 for anything else."""
     if where.metric != "accuracy":
         return 0.0
-    rows = runs[(runs["subject"] == subject) & (runs["metric"] == "accuracy")]
-    images = pd.to_numeric(rows[rows["split"] == where.split]["n"], errors="coerce").dropna()
+    mine = (runs["subject"] == subject) & (runs["metric"] == "accuracy")
+    mine &= runs["split"] == where.split
+    images = runs["n"].to_numpy()[mine.to_numpy()]
     return 1.0 / float(images.min()) if len(images) and images.min() > 0 else 0.0
 
 

@@ -27,7 +27,7 @@ class Config(Strict):
     """workflow/config.yaml: what to run here."""
 
     profile: str = Field("laptop", description="smoke, laptop, cifar-cpu or full")
-    papers: list[str] = Field(default_factory=list, description="folders of replications/; all if empty")
+    papers: list[str] = Field(default_factory=list, description="default: all")
     results: str = Field("results", description="folder for everything that is produced")
     device: str = Field("auto", description="cpu, cuda or auto")
     seeds_per_job: int = Field(0, ge=0, description="replicates per merge job; 0: all")
@@ -61,6 +61,11 @@ def read_config(raw: dict[str, Any]) -> Config:
     return config.model_copy(update={"papers": config.papers or known})
 
 
+def gpus() -> int:
+    """How many NVIDIA GPUs this machine has, without importing torch."""
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+
+
 def papers_there() -> list[str]:
     """The replications that exist, the template not among them."""
     return sorted(file.parent.name for file in REPLICATIONS.glob("[!_]*/paper.yaml"))
@@ -86,7 +91,7 @@ def _plain(value: Any) -> str:
 def data_flags(data: Data) -> list[str]:
     """The arguments that name a data set and how much of it is used."""
     normalise = ["--normalise"] if data.normalise else []
-    return ["--data", data.name, *flags("--sizes", dict(data.sizes)), *normalise]
+    return ["--data", data.name, *flags("--sizes", dict(data.counts())), *normalise]
 
 
 def data_arguments(data: Data) -> str:

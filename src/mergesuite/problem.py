@@ -34,7 +34,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         """Load the splits that are needed; the test split waits until it is asked for."""
-        self._splits = data.load(self.data.name, sizes=dict(self.data.sizes) or None)
+        self._splits = data.load(self.data.name, sizes=self.data.counts() or None)
         self.classes = self._splits.classes
         self.mean = tuple(self._splits.mean) if self.data.normalise else None
         self.std = tuple(self._splits.std) if self.data.normalise else None

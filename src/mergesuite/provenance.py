@@ -74,8 +74,9 @@ def _syntax(file: Path) -> str:
 
 @functools.cache
 def commit() -> tuple[str, bool]:
-    """The commit of the working tree that holds the package or the current folder, and whether
-    it has uncommitted changes; ("unknown", False) outside a repository.
+    """The commit of the current folder's or the package's repository, and whether it is changed.
+
+    Outside a repository: ("unknown", False).
     """
     for folder in (Path.cwd(), PACKAGE):
         try:

@@ -24,8 +24,8 @@ CITATIONS = {
     "mega2024": "Yun: MeGA, arXiv 2406.04607 (2024)",
     "darwin2024": "Du et al.: Impacts of Darwinian Evolution on Pre-trained Deep Neural Networks, "
     "arXiv 2408.05563 (2024)",
-    "cade2024": "Jiang et al.: Cosine Annealing Differential Evolution for Spiking Neural Networks, "
-    "arXiv 2406.02349 (2024)",
+    "cade2024": "Jiang et al.: Cosine Annealing Differential Evolution for Spiking Neural "
+    "Networks, arXiv 2406.02349 (2024)",
     "sashade2024": "Evolving Neural Network's Weights at Imagenet Scale, "
     "ICLR 2024 submission 690 (2023)",
     "storn1997": "Storn & Price: Differential Evolution, J. Global Optimization 11 (1997)",
@@ -169,5 +169,5 @@ def _fields(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, A
                     compile(ast.Expression(part), "<field>", "eval")
                     for part in (line.annotation, line.value)
                 ]
-                fields[line.target.id] = tuple(eval(part, scope) for part in code)  # noqa: S307
+                fields[line.target.id] = tuple(eval(part, scope) for part in code)
     return fields

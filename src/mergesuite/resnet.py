@@ -55,9 +55,7 @@ class Block(nn.Module):
         """`stride` is 1 or 2."""
         super().__init__()
         self.stride = stride
-        self.conv1 = nn.Conv2d(
-            inputs, outputs, 3, stride, padding=1 if stride == 1 else 0
-        )
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1 if stride == 1 else 0)
         self.bn1 = norm(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.bn2 = norm(outputs)
@@ -83,9 +81,7 @@ class CifarResNet(nn.Module):
     `[n, 3, h, w]` -> logits `[n, classes]`. Stages have `width`, `2 width` and `4 width` channels.
     """
 
-    def __init__(
-        self, blocks: tuple[int, int, int], classes: int = 10, width: int = 16
-    ) -> None:
+    def __init__(self, blocks: tuple[int, int, int], classes: int = 10, width: int = 16) -> None:
         """`blocks`: how many blocks each stage has, the first of stages 2 and 3 at stride 2."""
         super().__init__()
         self.conv = nn.Conv2d(3, width, 3, padding=1)
@@ -127,6 +123,4 @@ def initialise_as_keras(module: nn.Module, generator: torch.Generator) -> None:
         elif isinstance(layer, nn.BatchNorm2d):
             layer.reset_parameters()
         elif next(layer.parameters(recurse=False), None) is not None:
-            raise TypeError(
-                f"no Keras initialisation for {name}: {type(layer).__name__}"
-            )
+            raise TypeError(f"no Keras initialisation for {name}: {type(layer).__name__}")

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from mergesuite import registry
 from mergesuite.catalogue import DATASET_INFO
@@ -46,9 +53,13 @@ class Data(Strict):
 
     name: str = Field(description="name of `mergesuite list datasets`, or folder:PATH")
     sizes: dict[Split, Annotated[int, Field(ge=1)]] = Field(
-        default_factory=dict, description="images per split; a split that is not named is used whole"
+        default_factory=dict, description="images per split; one that is not named is used whole"
     )
-    normalise: bool = Field(False, description="inputs by the fit split's channel mean and deviation")
+    normalise: bool = Field(False, description="inputs by channel mean and deviation of fit")
+
+    def counts(self) -> dict[str, int]:
+        """Images asked for, by split."""
+        return {str(split): count for split, count in self.sizes.items()}
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -85,7 +96,7 @@ class Recipe(Strict):
     def _enough(self) -> Self:
         there = self.cycles if self.keep_every == "cycle" else self.epochs
         if self.keep > there:
-            raise ValueError(f"keep {self.keep} is more than the {there} {self.keep_every}s trained")
+            raise ValueError(f"keep {self.keep} is more than the {there} {self.keep_every}s")
         if self.cycles > 1 and (self.schedule != "cyclic" or self.epochs % self.cycles):
             raise ValueError("cycles needs schedule: cyclic and must divide epochs")
         return self
@@ -100,9 +111,9 @@ class Model(Strict):
     """A network that is trained once per seed."""
 
     build: str = Field(description="name for mergesuite.models.build")
-    recipe: Recipe = Recipe()
+    recipe: Recipe = Field(default_factory=Recipe)
     seeds: int = Field(1, ge=1, description="how many are trained: seeds 0..seeds-1")
-    start: Slug | None = Field(None, description="model whose weights (same seed) training starts at")
+    start: Slug | None = Field(None, description="model (same seed) that training starts at")
     data: Data | None = Field(None, description="if other than the paper's")
     options: dict[str, int | float | str | bool] = Field(
         default_factory=dict, description="further arguments of mergesuite.models.build"
@@ -128,7 +139,7 @@ class Fitness(Strict):
     """What a search maximises. Field names are those of `mergesuite merge --fitness`."""
 
     split: Split = Field("search", description="test only in a method marked leaky")
-    images: int | None = Field(None, ge=1, description="the first so many of the split; all if unset")
+    images: int | None = Field(None, ge=1, description="the first so many; default: all")
     metric: Literal["accuracy", "cross-entropy"] = "accuracy"
     batchnorm: Literal["keep", "re-estimate"] = Field(
         "keep", description="statistics of a candidate: as in its vector, or re-estimated on fit"
@@ -151,7 +162,7 @@ class Method(Strict):
     part: Literal["parameters", "parameters+statistics"] = Field(
         "parameters+statistics", description="which part of the state dict is the vector"
     )
-    fitness: Fitness = Fitness()
+    fitness: Fitness = Field(default_factory=Fitness)
     parents: Literal["all", "best"] = Field(
         "all", description="best: the same search from copies of the best parent alone"
     )
@@ -375,7 +386,9 @@ def load(folder: Path, profile: str = "full") -> Paper:
                 f"{nearest(str(name), PROFILES)}; full is the base"
             )
     if profile not in PROFILES:
-        raise UserError(f"no profile {profile!r}{nearest(profile, PROFILES)}: {', '.join(PROFILES)}")
+        raise UserError(
+            f"no profile {profile!r}{nearest(profile, PROFILES)}: {', '.join(PROFILES)}"
+        )
     if profile != "full" and profile not in profiles:
         raise UserError(f"{file} declares no profile {profile!r}: add profiles.{profile}")
     return _validated(overlay(raw, profiles.get(profile) or {}), f"{file} (profile {profile})")

@@ -11,7 +11,7 @@ spikingjelly is imported where it is used: it takes seconds, and no other networ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import torch
@@ -59,7 +59,7 @@ SHAPES = {
     "resnet18": Shape((2, 2, 2, 2), (64, 128, 256, 512)),
     "resnet34": Shape((3, 4, 6, 3), (64, 128, 256, 512)),
     # For laptops, not from any paper: stem at stride 2, since time steps already cost fourfold.
-    "small": Shape((1, 1, 1), (16, 32, 64), stem_stride=2),
+    "small": Shape((1, 1, 1), (8, 16, 32), stem_stride=2),
 }
 
 
@@ -172,9 +172,7 @@ class SewResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(inputs)
         self.sn1 = Spikes(**spikes)
         self.stages: list[str] = []
-        for stage, (count, outputs) in enumerate(
-            zip(shape.blocks, shape.channels, strict=True)
-        ):
+        for stage, (count, outputs) in enumerate(zip(shape.blocks, shape.channels, strict=True)):
             strides = [1 if stage == 0 else 2] + [1] * (count - 1)
             blocks: list[nn.Module] = []
             for stride in strides:
@@ -195,9 +193,7 @@ class SewResNet(nn.Module):
             logits = self._after_stem(current.repeat(self.steps, 1, 1, 1))
             logits = logits.unflatten(0, (self.steps, -1)).mean(0)
         else:
-            logits = torch.stack(
-                [self._after_stem(current) for _ in range(self.steps)]
-            ).mean(0)
+            logits = torch.stack([self._after_stem(current) for _ in range(self.steps)]).mean(0)
         # Again, so that no state keeps the graph of this pass alive or blocks a deep copy.
         reset_net(self)
         return logits
@@ -211,6 +207,7 @@ class SewResNet(nn.Module):
 
 def construct(
     name: str,
+    width: str | None,
     classes: int,
     *,
     connect: Connect = "ADD",
@@ -222,6 +219,7 @@ def construct(
 
     Args:
         name: which shape.
+        width: channels of the first stage, doubled at each further one; None for the shape's own.
         classes: number of logits.
         connect: how a block's spikes are joined with its shortcut.
         steps: time steps T.
@@ -234,25 +232,21 @@ def construct(
     _require("connect", connect, ("ADD", "AND", "IAND"))
     _require("step_mode", step_mode, ("s", "m"))
     if steps < 1:
-        raise UserError(
-            f"steps: expected at least 1 time step, found {steps}; change steps"
-        )
+        raise UserError(f"steps: expected at least 1 time step, found {steps}; change steps")
     if isinstance(neuron, Mapping):
         known = [field.name for field in fields(Neuron)]
         for key in neuron:
             if key not in known:
                 raise UserError(
-                    f"neuron has no setting {key!r}{nearest(key, known)}; "
-                    f"it has {', '.join(known)}"
+                    f"neuron has no setting {key!r}{nearest(key, known)}; it has {', '.join(known)}"
                 )
         neuron = Neuron(**neuron)
+    shape = SHAPES[name]
+    if width is not None:
+        channels = tuple(int(width) * 2**stage for stage in range(len(shape.blocks)))
+        shape = replace(shape, channels=channels)
     return SewResNet(
-        SHAPES[name],
-        classes,
-        connect=connect,
-        steps=steps,
-        step_mode=step_mode,
-        neuron=neuron,
+        shape, classes, connect=connect, steps=steps, step_mode=step_mode, neuron=neuron
     )
 
 

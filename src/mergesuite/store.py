@@ -96,7 +96,9 @@ def read_csv(path: Path) -> pd.DataFrame:
             f"cannot read {path}: {error.strerror}; run the stage that writes it"
         ) from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise UserError(f"{path} is not a table ({error}): delete it, run the stage again") from None
+        raise UserError(
+            f"{path} is not a table ({error}): delete it, run the stage again"
+        ) from None
 
 
 def sha256(path: Path) -> str:

@@ -7,8 +7,7 @@ a row whose search saw test images carries a dagger, which the note below explai
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pandas as pd
 
 from mergesuite import spec, store
 from mergesuite.gains import gains, leakage
+from mergesuite.markup import Table, latex, markdown
 from mergesuite.pairs import Where, read_runs, samples
 from mergesuite.wording import (
     LEAK,
@@ -38,17 +38,6 @@ GAIN_NOTE = (
     "Gains in percentage points with 95 % t interval over n pairs of the same parents and the same "
     "BatchNorm treatment (average: against the parent as trained)."
 )
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table: `numbers` for machines, `shown` for readers (strings only)."""
-
-    name: str
-    caption: str
-    numbers: pd.DataFrame
-    shown: pd.DataFrame
-    notes: list[str] = field(default_factory=list)
 
 
 def results(paper: spec.Paper, runs: pd.DataFrame) -> Table:
@@ -105,9 +94,9 @@ def reported(verdicts: pd.DataFrame) -> Table:
             }
         )
     notes = [
-        f"Differences (subject {MINUS} against), accuracies in percentage points, or factors ({TIMES}), "
-        "with 95 % t interval over n pairs; unpaired against a model's own seeds (Welch). "
-        "P values are adjusted over the paper's claims."
+        f"Differences (subject {MINUS} against), accuracies in percentage points, or factors "
+        f"({TIMES}), with 95 % t interval over n pairs; against a model's own "
+        "seeds unpaired (Welch). P values are adjusted over the paper's claims."
     ]
     caption = "Reported against measured, claim by claim."
     leaky = bool(len(verdicts)) and bool(verdicts["leaky"].any())
@@ -189,7 +178,7 @@ def _subjects(paper: spec.Paper, runs: pd.DataFrame) -> list[tuple[str, str, dic
     return found
 
 
-def _interval(row: Mapping[str, Any]) -> str:
+def _interval(row: Mapping[Any, Any]) -> str:
     return interval(row.get("mean"), row.get("low"), row.get("high"))
 
 
@@ -228,68 +217,6 @@ def _table(
 ) -> Table:
     notes = [*notes, *([LEAK_NOTE] if leaky else [])]
     return Table(name, caption, pd.DataFrame(numbers), pd.DataFrame(shown), notes)
-
-
-def markdown(table: Table) -> str:
-    """The table with caption and notes; columns of numbers are flush right."""
-    if table.shown.empty:
-        return f"{table.caption}\n\nNothing to show: no subject of this kind was measured.\n"
-    from tabulate import tabulate
-
-    escaped = table.shown.map(lambda cell: str(cell).replace("|", r"\|"))
-    body = tabulate(
-        escaped.to_numpy().tolist(),
-        headers=list(escaped.columns),
-        tablefmt="pipe",
-        disable_numparse=True,
-        colalign=["left" if c in TEXT else "right" for c in escaped.columns],
-    )
-    return "\n\n".join([table.caption, body, *table.notes]) + "\n"
-
-
-TEXT = {"subject", "claim", "verdict", "metric", "method", "protocol", "BatchNorm"}
-"""Columns that are words: flush left."""
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    MINUS: "$-$", "±": r"$\pm$", TIMES: r"$\times$", LEAK: r"$\dagger$", NOTHING: "--", "<": "$<$",
-    ">": "$>$",
-}  # fmt: skip
-
-
-def escape(text: object) -> str:
-    """Text for LaTeX, character by character, so that nothing is escaped twice."""
-    return "".join(_LATEX.get(character, character) for character in str(text))
-
-
-def latex(table: Table) -> str:
-    """A `table` environment that needs no package; `[` is guarded, for it may follow a line break."""
-    columns = list(table.shown.columns)
-    if not columns:
-        return f"% {table.caption} Nothing to show: no subject of this kind was measured.\n"
-    line: Callable[[list[Any]], str] = lambda cells: (  # noqa: E731
-        "  " + " & ".join("{" + escape(cell) + "}" for cell in cells) + r" \\"
-    )
-    align = "".join("l" if column in TEXT else "r" for column in columns)
-    rows = [line(list(row)) for row in table.shown.itertuples(index=False)]
-    return "\n".join(
-        [
-            r"\begin{table}",
-            rf"\caption{{{escape(table.caption)}}}",
-            rf"\label{{tab:{table.name}}}",
-            rf"\begin{{tabular}}{{{align}}}",
-            r"  \hline",
-            line(columns),
-            r"  \hline",
-            *rows,
-            r"  \hline",
-            r"\end{tabular}",
-            r"\par\footnotesize " + " ".join(escape(note) for note in table.notes),
-            r"\end{table}",
-            "",
-        ]
-    )
 
 
 def make(paper: spec.Paper, runs: pd.DataFrame, verdicts: pd.DataFrame) -> list[Table]:

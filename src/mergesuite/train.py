@@ -6,8 +6,6 @@ streams named by the epoch, so that a resumed run is the same run.
 
 from __future__ import annotations
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -168,9 +166,7 @@ def accuracy(module: nn.Module, images: Tensor, labels: Tensor, normalise: Norma
     module.eval()
     hits = sum(
         int((module(normalise(x)).argmax(1) == y).sum())
-        for x, y in zip(
-            images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True
-        )
+        for x, y in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True)
     )
     return hits / len(images)
 

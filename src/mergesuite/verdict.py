@@ -27,6 +27,27 @@ VERDICTS = (
     NOT_RUN,
 )
 
+COLOURS = {
+    REPRODUCED: "#00704f",
+    DIRECTION: "#1f5fa8",
+    NOISE: "#5f5f5f",
+    CONTRADICTED: "#b02a12",
+    LEAKAGE: "#8a4b00",
+    NOT_COMPARABLE: "#6b5b7b",
+    NOT_RUN: "#767676",
+}
+"""In figures and in the report; white text on each has a contrast above 4.5."""
+
+MEANINGS = {
+    REPRODUCED: "the effect is there and as large as reported, within the margin",
+    DIRECTION: "the effect is there; its size is not shown to be the reported one",
+    NOISE: "the 95 % interval includes no effect, or p is not below 0.05 among all claims",
+    CONTRADICTED: "the whole interval points the other way",
+    LEAKAGE: "there when the search sees test images, not there when it does not",
+    NOT_COMPARABLE: "fewer than three pairs, or nothing that could be compared",
+    NOT_RUN: "the measurements are missing",
+}
+
 ALPHA = 0.05
 FEWEST = 3
 """With two pairs a t interval is 13 times its standard error wide: no evidence either way."""
@@ -113,7 +134,7 @@ def _in_favour(evidence: Evidence) -> Verdict:
             why = "the search saw test images and no clean counterpart with three pairs is measured"
             return Verdict(DIRECTION, why)
     if evidence.reduced:
-        return Verdict(DIRECTION, f"values cannot be compared: {evidence.reduced}")
+        return Verdict(DIRECTION, f"values cannot be compared: {evidence.reduced.rstrip('.')}")
     if evidence.ratio is not None:
         return _factor(evidence.high, evidence.ratio)
     if not evidence.reported:

@@ -50,7 +50,7 @@ class WeightSpace:
         self.statistics = self._where(lambda name: name not in parameters)
         self.variances = self._where(lambda name: name.endswith("running_var"))
 
-    def _where(self, holds) -> Tensor:  # noqa: ANN001
+    def _where(self, holds) -> Tensor:
         return torch.cat(
             [
                 torch.full((size,), bool(holds(name)))
@@ -136,6 +136,4 @@ def check_same(state_dicts: Mapping[str, Mapping[str, Tensor]]) -> None:
         for right in names[i + 1 :]:
             a, b = state_dicts[left], state_dicts[right]
             if all(torch.equal(a[k], b[k]) for k in a if a[k].is_floating_point()):
-                raise UserError(
-                    f"{left} and {right} hold the same weights: give different parents"
-                )
+                raise UserError(f"{left} and {right} hold the same weights: give different parents")

@@ -29,6 +29,8 @@ IMAGES = 2000
 REPLICATES = 5
 POPULATIONS = {"pair": 0.80, "deep": 0.74}
 
+Rows = list[dict[str, Any]]
+
 SPEC: dict[str, Any] = {
     "title": "MeGA: merging two networks by a genetic algorithm <made up>",
     "cite": {"key": "mega2024", "arxiv": "2406.04607v1"},
@@ -136,7 +138,7 @@ def _on_grid(accuracy: float) -> float:
     return round(accuracy * IMAGES) / IMAGES
 
 
-def _parent(model: str, seed: int, accuracy: float, rng: np.random.Generator) -> list[dict]:
+def _parent(model: str, seed: int, accuracy: float, rng: np.random.Generator) -> Rows:
     common = {"kind": "parent", "model": model, "seed": seed}
     rows = [
         _row(model, **common, batchnorm=treatment, split=split, value=_on_grid(accuracy + shift))
@@ -150,7 +152,7 @@ def _parent(model: str, seed: int, accuracy: float, rng: np.random.Generator) ->
 
 def _merged(
     entry: str, population: str, model: str, replicate: int, best: float, rng: np.random.Generator
-) -> list[dict]:
+) -> Rows:
     subject, use = f"{entry}-{population}", SPEC["methods"][entry]["use"]
     common = {
         "entry": entry, "population": population, "model": model, "method": use,
@@ -237,7 +239,7 @@ def _write_run(folder: Path, entry: str, trace: pd.DataFrame | None) -> None:
     if trace is not None:
         trace.to_csv(folder / "trace.csv", index=False)
     record = {
-        "command": f"mergesuite merge --method {entry} --seed {folder.name[1:]} --out {folder.name}",
+        "command": f"mergesuite merge --method {entry} --seed {folder.name[1:]} --out out",
         "seed": int(folder.name[1:]),
         "commit": "abcdef012345",
         "dirty": False,

@@ -1,6 +1,8 @@
 """Claims against measurements: pairing, signs, units, Holm, leakage shares."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -158,3 +160,13 @@ def test_a_measurement_that_is_there_twice_is_refused(tmp_path, runs):
 
     with pytest.raises(UserError, match="twice"):
         pairs.read_runs(tmp_path / "runs.csv")
+
+
+def test_statistics_and_tables_need_neither_torch_nor_matplotlib():
+    modules = "stats verdict pairs gains compare markup tables expected traces drawing report"
+    code = "import sys\n" + "".join(f"import mergesuite.{m}\n" for m in modules.split())
+    code += "print([m for m in ('torch', 'matplotlib') if m in sys.modules])"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"

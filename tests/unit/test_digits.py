@@ -14,12 +14,12 @@ from mergesuite.errors import UserError
 # SHA-256 over the bytes of every image of a split, in order. A change of any of these is a change
 # of the data set: every published number on it is void.
 PINNED = {
-    ("digits", "fit"): "?",
-    ("digits", "search"): "?",
-    ("digits", "test"): "?",
-    ("digits5", "fit"): "?",
-    ("digits5", "search"): "?",
-    ("digits5", "test"): "?",
+    ("digits", "fit"): "9d1bc6850ff3f5e427d9cead37f1b1d168d267507ad1010d83a7ce45c25a431b",
+    ("digits", "search"): "de9fca650fdf5f583567c268f4b715086ac64f84c670140c2429f908367f41dc",
+    ("digits", "test"): "b5d9cad06c3083b1095d4d2f681228be1bf90023321fa7b69d267bccacbdd796",
+    ("digits5", "fit"): "e35ae9cec560b98366a5ac00bcf11e6057bd45c1d4014d1a375baf8dbc77a641",
+    ("digits5", "search"): "c33c8fe398712e5e2c3e94c0d85cb3ae0fc8df2234ba643af704718995d4beca",
+    ("digits5", "test"): "804fc89354da6dcf7048a90f781b595d7497add45f3176f404962672929955e3",
 }
 
 

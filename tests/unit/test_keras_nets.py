@@ -42,18 +42,15 @@ def test_pool_same_pads_odd_sides_all_around():
 
 
 def test_pool_same_never_lets_the_padding_win():
-    assert keras_nets.pool_same(torch.full((1, 1, 4, 4), -3.0)).unique().tolist() == [
-        -3
-    ]
+    assert keras_nets.pool_same(torch.full((1, 1, 4, 4), -3.0)).unique().tolist() == [-3]
 
 
 def test_sides_through_xception_are_those_of_keras_on_32x32_images():
     sides = []
     net = build("xception-mega").eval()
+    assert isinstance(net, keras_nets.Xception)
     for layer in (net.conv1, net.conv2, *net.blocks):
-        layer.register_forward_hook(
-            lambda _layer, _inputs, out: sides.append(out.shape[-1])
-        )
+        layer.register_forward_hook(lambda _layer, _inputs, out: sides.append(out.shape[-1]))
     with torch.no_grad():
         net(torch.rand(1, 3, 32, 32, generator=streams.generator("test", "sides")))
     assert sides == [15, 13, 7, 4, 2, *[2] * 8, 1]
@@ -73,9 +70,7 @@ def test_densenet_agrees_with_torchvision_given_the_same_weights():
         if "running_" in key:
             weights[key] = torch.rand(weights[key].shape, generator=rng) + 0.5
     ours.load_state_dict(weights)
-    theirs.load_state_dict(
-        dict(zip(theirs.state_dict(), weights.values(), strict=True))
-    )
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), weights.values(), strict=True)))
     for layer in theirs.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.eps = keras_nets.DENSENET_EPS

@@ -14,9 +14,7 @@ def test_unknown_name_is_refused_with_the_nearest():
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet9", "resnet2", "resnet8-w0", "hf-hub:timm/resnet18"]
-)
+@pytest.mark.parametrize("name", ["resnet9", "resnet2", "resnet8-w0", "hf-hub:timm/resnet18"])
 def test_names_that_are_nearly_right_are_refused(name):
     with pytest.raises(UserError, match="no model is called"):
         build(name)
@@ -61,9 +59,7 @@ def test_nets_come_in_training_mode_with_clean_statistics():
     assert net.training
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     assert all(m.num_batches_tracked == 0 for m in norms)
-    assert all(
-        (m.running_var == 1).all() and (m.running_mean == 0).all() for m in norms
-    )
+    assert all((m.running_var == 1).all() and (m.running_mean == 0).all() for m in norms)
 
 
 def test_a_generator_continues_from_net_to_net():
@@ -72,6 +68,4 @@ def test_a_generator_continues_from_net_to_net():
         build("resnet8-w8", generator=rng),
         build("resnet8-w8", generator=rng),
     )
-    assert not torch.equal(
-        first.get_parameter("conv.weight"), second.get_parameter("conv.weight")
-    )
+    assert not torch.equal(first.get_parameter("conv.weight"), second.get_parameter("conv.weight"))

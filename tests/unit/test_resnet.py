@@ -17,11 +17,7 @@ from mergesuite.models import build
 )
 def test_counts_are_those_of_the_released_code(name, total, trainable, tensors):
     net = build(name)
-    weights = [
-        v
-        for key, v in net.state_dict().items()
-        if not key.endswith("num_batches_tracked")
-    ]
+    weights = [v for key, v in net.state_dict().items() if not key.endswith("num_batches_tracked")]
     assert sum(v.numel() for v in weights) == total
     assert sum(p.numel() for p in net.parameters()) == trainable
     assert len(weights) == tensors
@@ -86,9 +82,7 @@ def test_initialise_refuses_a_layer_it_does_not_know():
 
 def test_width_suffix_sets_the_channels_of_the_stages():
     net = build("resnet8-w8")
-    channels = [
-        net.get_parameter(f"stages.{s}.0.conv2.weight").shape[0] for s in range(3)
-    ]
+    channels = [net.get_parameter(f"stages.{s}.0.conv2.weight").shape[0] for s in range(3)]
     assert channels == [8, 16, 32]
 
 

@@ -32,9 +32,7 @@ def test_the_net_of_these_tests_is_awake():
     net, rates = awake().eval(), []
     for layer in net.modules():
         if isinstance(layer, spiking.Spikes):
-            layer.register_forward_hook(
-                lambda _layer, _inputs, out: rates.append(out.mean())
-            )
+            layer.register_forward_hook(lambda _layer, _inputs, out: rates.append(out.mean()))
     logits = net(images())
     assert len(rates) == 9
     assert all(0.1 < rate < 0.9 for rate in rates)
@@ -53,6 +51,12 @@ def test_sew_resnet18_has_the_parameters_of_a_resnet18_with_a_cifar_stem():
     assert sum(p.numel() for p in build("sew-resnet18").parameters()) == expected
 
 
+def test_width_suffix_sets_the_channels_of_the_stages():
+    net = build("sew-small-w4")
+    channels = [net.get_parameter(f"layer{s}.0.conv2.weight").shape[0] for s in (1, 2, 3)]
+    assert channels == [4, 8, 16]
+
+
 @pytest.mark.parametrize(
     ("connect", "joined"),
     [("ADD", [0, 1, 1, 2]), ("AND", [0, 0, 0, 1]), ("IAND", [0, 1, 0, 0])],
@@ -61,25 +65,22 @@ def test_join_on_all_four_pairs_of_spikes(connect, joined):
     assert spiking.join(BRANCH, SHORTCUT, connect).tolist() == joined
 
 
-@pytest.mark.parametrize(("connect", "joined"), [("ADD", 2), ("AND", 1), ("IAND", 0)])
-def test_block_joins_its_branch_with_its_shortcut(connect, joined):
-    # A branch that always spikes vetoes the shortcut under IAND; the other way round would not
-    # show here, so the shortcut is silent in half of the channels.
+@pytest.mark.parametrize(
+    ("connect", "joined"),
+    [("ADD", [2, 1]), ("AND", [1, 0]), ("IAND", [0, 0])],
+)
+def test_block_whose_branch_always_spikes(connect, joined):
+    # With the arguments of IAND swapped, the silent half of the shortcut would give [0, 1].
     block = spiking.SewBlock(
         2, 2, 1, connect, neuron=spiking.Neuron(), steps=1, step_mode="m"
     ).eval()
     nn.init.zeros_(block.bn2.weight)
     nn.init.constant_(block.bn2.bias, 2.0)
-    x = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
-    expected = {"ADD": [2.0, 1.0], "AND": [1.0, 0.0], "IAND": [0.0, 0.0]}[connect]
-    assert block(x).flatten().tolist() == expected
-    assert expected[0] == joined
+    assert block(torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)).flatten().tolist() == joined
 
 
 def test_block_with_a_silent_branch_passes_the_shortcut_under_iand():
-    block = spiking.SewBlock(
-        2, 2, 1, "IAND", neuron=spiking.Neuron(), steps=1, step_mode="m"
-    )
+    block = spiking.SewBlock(2, 2, 1, "IAND", neuron=spiking.Neuron(), steps=1, step_mode="m")
     nn.init.zeros_(block.bn2.weight)
     x = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
     assert block.eval()(x).flatten().tolist() == [1.0, 0.0]
@@ -87,12 +88,8 @@ def test_block_with_a_silent_branch_passes_the_shortcut_under_iand():
 
 @pytest.mark.parametrize("connect", ["ADD", "AND", "IAND"])
 def test_blocks_start_as_the_identity(connect):
-    net = build("sew-small", connect=connect).eval()
-    block = net.layer1[0]
-    steps = net.steps
-    x = torch.randint(
-        2, (steps * 2, 16, 4, 4), generator=streams.generator("test", "id")
-    ).float()
+    block = build("sew-small", connect=connect).eval().get_submodule("layer1.0")
+    x = torch.randint(2, (4 * 2, 8, 4, 4), generator=streams.generator("test", "id")).float()
     assert torch.equal(block(x), x)
 
 
@@ -151,7 +148,7 @@ def test_state_does_not_reach_from_one_batch_to_the_next():
 def test_a_state_left_by_a_failed_pass_is_reset():
     net = awake().eval()
     expected = net(images())
-    net.sn1(torch.ones(4 * 2, 16, 4, 4))
+    net.get_submodule("sn1")(torch.ones(4 * 2, 8, 4, 4))
     assert torch.equal(net(images()), expected)
 
 

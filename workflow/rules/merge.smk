@@ -31,7 +31,7 @@ for paper, jobs in JOBS.items():
                 parents=[file for seed in seeds for file in jobs.parents(subject, seed)],
                 budget=lambda w, input: option("--budget-of", input.budget),
                 seeds=seeds,
-                out=f"{jobs.folder}/merge/{subject}",
+                out=lambda w, output: os.path.dirname(os.path.dirname(output[0])),
                 device=CONFIG.device,
                 code=jobs.code("merge", subject),
             shell:

@@ -1,8 +1,9 @@
 """Methods: a method is a file in this folder, registered by one decorator.
 
 A *population method* searches: it follows ask/tell (`Population` says how) and never sees data,
-only scores. A *one-step* method computes its result from the parents. All declare their parameters as annotated `Field`s in the class body;
-`mergesuite.registry` reads these without importing torch, so that a spec is checked in a moment.
+only scores. A *one-step* method computes its result from the parents. All declare their parameters
+as annotated `Field`s in the class body; `mergesuite.registry` reads these without importing torch,
+so that a spec is checked in a moment.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ class Combination:
     """The result of a one-step method.
 
     `members`: `(m, d)` weight vectors. `combine` says how their predictions become one:
-    `single` (m = 1), `logits`, `probabilities`, `votes`, or `mean` (score each, average the scores).
+    `single` (m = 1), `logits`, `probabilities`, `votes`, or `mean` (the mean of their scores).
     """
 
     members: Tensor

@@ -19,7 +19,8 @@ from pydantic import Field
 from torch import Tensor
 
 from mergesuite.methods import Population, Proposal, method
-from mergesuite.methods.de import Pool, cross, donor, force, others, spread
+from mergesuite.methods.de import cross, donor, force, others
+from mergesuite.methods.pool import Pool, spread
 from mergesuite.streams import DrawSource
 
 PERIODS = {1: 8, 2: 40, 3: 40, 4: 5, 5: 5}

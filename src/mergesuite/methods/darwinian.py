@@ -18,16 +18,8 @@ from pydantic import Field
 from torch import Tensor
 
 from mergesuite.methods import Population, Proposal, method
-from mergesuite.methods.de import (
-    Pool,
-    clip,
-    counted,
-    cross,
-    donor,
-    others,
-    rand_1_bin,
-    spread,
-)
+from mergesuite.methods.de import clip, cross, donor, others, rand_1_bin
+from mergesuite.methods.pool import Pool, counted, spread
 from mergesuite.streams import DrawSource
 
 WINDOW = 20_000
@@ -49,7 +41,8 @@ class Darwinian(Population):
 
     The fitness images may be redrawn: after every `generations` the counter `epoch` rises and all
     members are proposed again, to be scored on the images that belong to the new epoch; what SaDE
-    has learnt is forgotten (as released). Scores of different epochs are never compared.
+    has learnt is forgotten (as released). Scores of different epochs are never compared; after the
+    end `epoch` stays, for `best` is scored on the last one's images.
     """
 
     variant: Literal["rand1bin", "sade"] = Field("sade", description="textbook DE, or evolve4")
@@ -85,7 +78,7 @@ class Darwinian(Population):
 
     def ask(self) -> Proposal | None:
         """One trial per member; at the start of epochs 1, 2, ... the members themselves."""
-        if self.epoch == self.de_epochs:
+        if self._generation > self.generations:
             return None
         if self._rescoring:
             return Proposal(torch.stack(self.pool.vectors))
@@ -132,11 +125,10 @@ class Darwinian(Population):
         if self.variant == "sade":
             self._adapt(accepted)
         self._generation += 1
-        if self._generation > self.generations:
+        if self._generation > self.generations and self.epoch + 1 < self.de_epochs:
             self.epoch += 1
-            if self.epoch < self.de_epochs:
-                self._begin()
-                self._rescoring = True
+            self._begin()
+            self._rescoring = True
 
     def _adapt(self, accepted: Tensor) -> None:
         """Strategy probabilities and CR means from the last `WINDOW` trials.

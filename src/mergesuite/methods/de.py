@@ -1,8 +1,6 @@
 """Differential evolution: the operators that its relatives share, and the textbook DE/rand/1/bin.
 
-Read `donor` and `cross` (one trial), `Pool` (members, selection), then `De` for the whole loop.
-Vectors are never changed in place: a trial that is accepted *becomes* the member, so a pool costs
-its members and the trials under way, and a saved state needs no copy.
+Read `donor` and `cross` (one trial), `pool.Pool` (members, selection), then `De` for the loop.
 
 Source: storn1997. Released code that differs from the textbook is in the methods' own files.
 """
@@ -17,7 +15,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mergesuite.methods import Population, Proposal, method, started
+from mergesuite.methods import Population, Proposal, method
+from mergesuite.methods.pool import Pool, spread
 from mergesuite.streams import DrawSource
 
 Index = Tensor | slice
@@ -56,7 +55,7 @@ def cross(
     if take is not None and take.dtype != torch.bool:
         take = take.to(parent.device)
         if mutable is not None:
-            take = take[mutable[take]]
+            take = take[mutable.to(parent.device)[take]]
         trial = parent.clone()
         trial[take] = donor_at(take)
         return trial
@@ -89,108 +88,32 @@ def clip(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 
 
-class Pool:
-    """The members of a population, their scores, and the trials that wait for theirs.
+def sinusoid(scale: float, freq: float, t: float, weight: float, shift: float = 0.0) -> float:
+    """F = scale (sin(2 pi freq t + shift) weight + 1); NaN where the frequency is not finite."""
+    phase = 2 * math.pi * freq * t + shift
+    return scale * (math.sin(phase) * weight + 1) if math.isfinite(phase) else math.nan
 
-    A parent that comes with NaN or +inf counts as -inf, so that any finite score replaces it.
-    A NaN that enters through a restored state is kept for ever, as every released code does
-    (no number is greater than NaN).
+
+def lehmer(values: Tensor, weights: Tensor) -> float:
+    """The weighted Lehmer mean sum w x^2 / sum w x; NaN or inf where the divisor is 0."""
+    return float((weights * values**2).sum() / (weights * values).sum())
+
+
+def trigonometric_weights(scores: Sequence[float], rule: str) -> list[float]:
+    """Coefficients of three vectors in the trigonometric mutation; they sum to 1.
+
+    With p_j = |f_j| / sum |f|, fan2003 has (x1+x2+x3)/3 + (p2-p1)(x1-x2) + (p3-p2)(x2-x3)
+    + (p1-p3)(x3-x1), so x_j gets 1/3 - (2 p_j - p_k - p_l): made for losses, less weight for a
+    larger one. `released` applies it to scores; `right-sign` turns the sign, unless the
+    scores are negative (the greater in size is then the worse, as with losses); `mean-of-three`
+    gives each a third. NaN where all scores are 0 or one is infinite.
     """
-
-    def __init__(self, vectors: Sequence[Tensor], scores: Tensor) -> None:
-        """`vectors`: NP of `(d,)`; `scores`: `(NP,)` float64."""
-        self.vectors = list(vectors)
-        self.scores = scores
-        self.trials: Tensor | None = None
-
-    @classmethod
-    def begin(
-        cls,
-        parents: Tensor,
-        fitness: Tensor,
-        rng: torch.Generator | DrawSource,
-        *,
-        least: int,
-        name: str,
-    ) -> tuple[Pool, DrawSource]:
-        """A pool of copies of `parents` `(NP, d)` with scores `fitness` `(NP,)`, and the draws.
-
-        Raises:
-            UserError: fewer than `least` parents.
-        """
-        members, draws = started(parents, rng, least=least, name=name)
-        # One storage per vector: a replaced member's memory is freed at once.
-        return cls([vector.clone() for vector in members], counted(fitness.cpu())), draws
-
-    def __len__(self) -> int:
-        """How many members there are."""
-        return len(self.vectors)
-
-    @property
-    def leader(self) -> int:
-        """The first member with the highest score."""
-        return int(self.scores.nan_to_num(nan=-torch.inf, neginf=-torch.inf).argmax())
-
-    @property
-    def best(self) -> tuple[Tensor, float]:
-        """The leader and its score; selection never lowers a score, so none was ever better."""
-        leader = self.leader
-        score = float(self.scores[leader])
-        return self.vectors[leader], -torch.inf if math.isnan(score) else score
-
-    def thresholds(self, *, ties: bool = False) -> Tensor:
-        """`(NP,)`: what a trial against each member must exceed; just below it if `ties` win."""
-        bars = self.scores.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
-        return torch.nextafter(bars, torch.full_like(bars, -torch.inf)) if ties else bars
-
-    def fill(self, breed: Callable[[int], Tensor], count: int | None = None) -> Tensor:
-        """Make the trials of members 0.. with `breed(i)`, row by row: `(count, d)`."""
-        first = breed(0)
-        trials = first.new_empty(len(self) if count is None else count, len(first))
-        trials[0] = first
-        for i in range(1, len(trials)):
-            trials[i] = breed(i)
-        self.trials = trials
-        return trials
-
-    def select(self, targets: Sequence[int], scores: Tensor, exceeded: Tensor) -> Tensor:
-        """Let accepted trials take the places `targets` of their parents.
-
-        Returns:
-            `(n,)` bool, which were accepted. A score that is NaN or infinite never is.
-        """
-        assert self.trials is not None, "tell without ask"
-        scores = scores.detach().cpu().double()
-        accepted = exceeded.cpu().bool() & torch.isfinite(scores)
-        self.scores = self.scores.clone()
-        for row in accepted.nonzero().flatten().tolist():
-            # A row of a larger block is copied, for it would keep the whole block alive.
-            self.vectors[targets[row]] = (
-                self.trials[row].clone() if len(accepted) > 1 else (self.trials[row])
-            )
-            self.scores[targets[row]] = scores[row]
-        self.trials = None
-        return accepted
-
-    def state(self) -> dict[str, Any]:
-        """Members, scores and waiting trials."""
-        return {
-            "members": list(self.vectors),
-            "scores": self.scores,
-            "trials": self.trials,
-        }
-
-    @classmethod
-    def restored(cls, state: Mapping[str, Any]) -> Pool:
-        """The pool that `state` was taken of."""
-        pool = cls(list(state["members"]), state["scores"].clone())
-        pool.trials = state["trials"]
-        return pool
-
-
-def counted(scores: Tensor) -> Tensor:
-    """Scores as float64 of which NaN and +inf count as -inf: they never win."""
-    return scores.detach().double().nan_to_num(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
+    if rule == "mean-of-three":
+        return [1 / 3] * 3
+    size = torch.tensor(scores, dtype=torch.float64).abs()
+    p = size / size.sum()
+    sign = 1.0 if rule == "right-sign" and sum(scores) > 0 else -1.0
+    return (1 / 3 + sign * (3 * p - 1)).tolist()
 
 
 @method("de", cite="storn1997")
@@ -271,8 +194,3 @@ def rand_1_bin(
     take = rng.mask("mask", len(base), CR)
     take = force(take, rng.integer("forced", len(base)))
     return cross(members[i], take, donor(base, (F, plus, minus)), mutable)
-
-
-def spread(pool: Pool) -> dict[str, float]:
-    """Best and mean score of a pool, for trace.csv."""
-    return {"best": pool.best[1], "mean": float(pool.scores.mean())}

@@ -18,7 +18,8 @@ from pydantic import Field
 from torch import Tensor
 
 from mergesuite.methods import Population, Proposal, method
-from mergesuite.methods.de import Pool, clip, spread
+from mergesuite.methods.de import clip, sinusoid
+from mergesuite.methods.pool import Pool, spread
 from mergesuite.methods.shade import (
     TERMINAL,
     Memory,
@@ -112,9 +113,9 @@ class LshadeEpsin(Population):
         if g > G / 2:
             return "memory", 0.5, positive_cauchy(self.rng, "F", self._memory.means["F"][slot])
         if self.rng.uniform("rule") < 0.5:
-            return "S1", 0.5, 0.5 * (math.sin(math.pi * g + math.pi) * (G - g) / G + 1)
+            return "S1", 0.5, sinusoid(0.5, 0.5, g, (G - g) / G, math.pi)
         freq = positive_cauchy(self.rng, "freq", self._memory.means["freq"][slot])
-        return "S2", freq, 0.5 * (math.sin(2 * math.pi * freq * g) * g / G + 1)
+        return "S2", freq, sinusoid(0.5, freq, g, g / G)
 
     def tell(self, scores: Tensor, exceeded: Tensor) -> None:
         """Select, archive, remember, and let the worst leave."""
@@ -135,9 +136,8 @@ class LshadeEpsin(Population):
             return
         gains = [how["gain"] for how in won]
         spent = self._memory.means["CR"][self._memory.at] == TERMINAL
-        CR = TERMINAL
-        if not spent and max(how["CR"] for how in won) > 0:
-            CR = weighted_means([how["CR"] for how in won], gains)[1]
+        keep_going = not spent and max(how["CR"] for how in won) > 0
+        CR = weighted_means([how["CR"] for how in won], gains)[1] if keep_going else TERMINAL
         tuned = [how for how in won if how["rule"] == "S2"]
         freq = None
         if tuned:

@@ -98,7 +98,9 @@ class Mega(Population):
     def tell(self, scores: Tensor, exceeded: Tensor) -> None:
         """Select, keep the elite and breed (lines 159-178). A NaN score counts as -inf."""
         waiting = torch.isnan(self._fitness)
-        self._fitness[waiting] = torch.nan_to_num(scores.double(), nan=-torch.inf, posinf=-torch.inf)
+        self._fitness[waiting] = torch.nan_to_num(
+            scores.double(), nan=-torch.inf, posinf=-torch.inf
+        )
         top = int(self._fitness.argmax())  # the first maximum
         if float(self._fitness[top]) > self._best[1]:
             self._best = (self._individuals[top].clone(), float(self._fitness[top]))
@@ -142,7 +144,7 @@ class Mega(Population):
         return child
 
     def _advance(self) -> None:
-        """Store a finished merge and start the next, up the tree (multiple-mega.py lines 99-117)."""
+        """Store a finished merge, start the next, up the tree (multiple-mega.py lines 99-117)."""
         self._merged.append(self.best[0])
         self._level = self._level[2:]
         if len(self._level) == 1:

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mergesuite.methods import Population, Proposal, method, started
-from mergesuite.methods.de import counted
+from mergesuite.methods.pool import counted
 from mergesuite.streams import DrawSource
 
 

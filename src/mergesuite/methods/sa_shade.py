@@ -12,7 +12,7 @@ What `variant="released"` keeps although it looks wrong, and `variant="named"` m
 - a winner at index 0 alone is overlooked, for positions are summed (lines 248, 260). Named: not.
 - NaN from 0/0 enters memories and p1 (lines 127, 245-258). Named: such an update is skipped, and an
   empty window counts as no win.
-- the trigonometric weights prefer the lower score (line 176); see `trigonometric`.
+- the trigonometric weights prefer the lower score (line 176); see `trigonometric_weights`.
 - no coordinate is forced, and equal scores are rejected (lines 166, 208). Named: as in SHADE.
 """
 
@@ -27,7 +27,17 @@ from pydantic import Field
 from torch import Tensor
 
 from mergesuite.methods import Population, Proposal, method
-from mergesuite.methods.de import Pool, clip, cross, donor, force, others, spread
+from mergesuite.methods.de import (
+    clip,
+    cross,
+    donor,
+    force,
+    lehmer,
+    others,
+    sinusoid,
+    trigonometric_weights,
+)
+from mergesuite.methods.pool import Pool, spread
 from mergesuite.streams import DrawSource
 
 STRATEGIES = 5
@@ -37,34 +47,6 @@ RECENT = 10
 """Trials per member from which the strategy probabilities come."""
 
 
-def sinusoid(scale: float, freq: float, t: float, weight: float, shift: float = 0.0) -> float:
-    """F = scale (sin(2 pi freq t + shift) weight + 1); NaN where the frequency is not finite."""
-    phase = 2 * math.pi * freq * t + shift
-    return scale * (math.sin(phase) * weight + 1) if math.isfinite(phase) else math.nan
-
-
-def lehmer(values: Tensor, weights: Tensor) -> float:
-    """The weighted Lehmer mean sum w x^2 / sum w x; NaN or inf where the divisor is 0."""
-    return float((weights * values**2).sum() / (weights * values).sum())
-
-
-def trigonometric_weights(scores: Sequence[float], rule: str) -> list[float]:
-    """Coefficients of three vectors in the trigonometric mutation; they sum to 1.
-
-    With p_j = |f_j| / sum |f|, fan2003 has (x1+x2+x3)/3 + (p2-p1)(x1-x2) + (p3-p2)(x2-x3)
-    + (p1-p3)(x3-x1), so x_j gets 1/3 - (2 p_j - p_k - p_l): made for losses, less weight for a
-    larger one. `released` applies it to scores; `right-sign` turns the sign, unless the
-    scores are negative (the greater in size is then the worse, as with losses); `mean-of-three`
-    gives each a third. NaN where all scores are 0 or one is infinite.
-    """
-    if rule == "mean-of-three":
-        return [1 / 3] * 3
-    size = torch.tensor(scores, dtype=torch.float64).abs()
-    p = size / size.sum()
-    sign = 1.0 if rule == "right-sign" and sum(scores) > 0 else -1.0
-    return (1 / 3 + sign * (3 * p - 1)).tolist()
-
-
 @method("sa-shade", cite="sashade2024")
 class SaShade(Population):
     """SA-SHADE-tri-ensin: five strategies, each with its own memory of F, CR and frequency.
@@ -72,8 +54,8 @@ class SaShade(Population):
     `trigonometric` is the rule of strategy 4: `released`, `right-sign`, and two controls that show
     whether it is more than averaging: `mean-of-three` (the same three models), `mean-of-all`.
     None takes the variant's own.
-    Synchronous: the trials of a generation take as much memory as the members. NP >= 2; above 20
-    members strategy 4 takes three random others (NP >= 22 always holds four).
+    Synchronous: the trials of a generation take as much memory as the members. Above 20 members
+    strategy 4 takes three random others.
     """
 
     variant: Literal["released", "named"] = Field("released", description="see the file's head")
@@ -284,7 +266,10 @@ class SaShade(Population):
             memory[slot, k] = value
 
     def _choose(self, won: Sequence[bool]) -> None:
-        """Strategy probabilities from the last 10 NP trials (lines 306-338)."""
+        """Strategy probabilities from the last 10 NP trials (lines 306-338).
+
+        Under the cap of strategy 4 the others keep their proportions.
+        """
         made = [[entry["k"], int(good)] for entry, good in zip(self._made, won, strict=True)]
         self._recent = [*self._recent, *made][-RECENT * len(self.pool) :]
         rates = []

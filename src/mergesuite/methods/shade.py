@@ -19,7 +19,8 @@ from pydantic import Field
 from torch import Tensor
 
 from mergesuite.methods import Population, Proposal, method
-from mergesuite.methods.de import Pool, clip, cross, donor, force, others, spread
+from mergesuite.methods.de import clip, cross, donor, force, lehmer, others
+from mergesuite.methods.pool import Pool, spread
 from mergesuite.streams import DrawSource
 
 TERMINAL = -1.0
@@ -93,7 +94,7 @@ def weighted_means(values: Sequence[float], gains: Sequence[float]) -> tuple[flo
     if not bool(torch.isfinite(w).all()):
         w = torch.ones_like(w)
     w = w / w.sum()
-    return float((w * x).sum()), float((w * x**2).sum() / (w * x).sum())
+    return float((w * x).sum()), lehmer(x, w)
 
 
 def wins(pool: Pool, made: Sequence[dict[str, Any]], before: Tensor) -> list[dict[str, Any]]:

@@ -1,0 +1,42 @@
+# `make` runs the main job, `make test` the tests; both set up what is missing.
+# Needed: Python 3.11 or newer, make, a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= all
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+all: setup
+	snakemake --cores $(CORES) --rerun-incomplete
+
+setup: $(VENV)/.done
+
+# Bytecode is compiled once: without it every process pays seconds for its imports.
+$(VENV)/.done: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "mergesuite needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+test: setup
+	pytest
+
+lint: setup
+	ruff check
+	ruff format --check
+	basedpyright
+	snakefmt --check Snakefile workflow/rules
+	snakemake --lint
+
+# Resolves the dependencies of pyproject.toml anew.
+lock: setup
+	uv pip compile pyproject.toml --extra dev --upgrade --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+		--quiet --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+
+.PHONY: all setup test lint lock clean

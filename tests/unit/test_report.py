@@ -1,0 +1,140 @@
+"""One page, offline, for readers: valid, escaped, no script, ids that do not collide."""
+
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+import report_fixture as fixture
+
+from mergesuite import compare, figures, report
+
+VOID = {"meta", "link", "br", "img", "hr", "input", "path", "use"}
+
+
+class Page(HTMLParser):
+    """Checks nesting, and collects ids, references and tags."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.references, self.tags, self.headings = [], [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self._note(tag, attrs)
+        if tag not in VOID or tag in ("path", "use"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self._note(tag, attrs)
+
+    def _note(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.append(tag)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        for name, value in attrs:
+            if name in ("href", "src", "xlink:href"):
+                self.references.append(value)
+            self.references += re.findall(r"url\((.*?)\)", value or "")
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag, f"</{tag}> closes something else"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("report")
+    folder, results = fixture.make(root)
+    compare.write(folder, "laptop", results)
+    figures.write(folder, "laptop", results)
+    folders = [folder, folder.with_name("other")]
+    shutil.copytree(folder, folders[1])
+    shutil.copytree(results / "laptop" / "mega", results / "laptop" / "other")
+    out = results / "laptop" / "report" / "index.html"
+    report.write(folders, "laptop", results, out)
+    return folders, results, out.read_text()
+
+
+def test_tags_are_nested_and_headings_skip_no_level(made):
+    page = Page(made[2])
+
+    assert page.open == []
+    assert page.headings[0] == 1
+    assert all(b - a <= 1 for a, b in zip(page.headings, page.headings[1:], strict=False))
+
+
+def test_the_page_needs_no_network_and_no_script(made):
+    page = Page(made[2])
+
+    assert "script" not in page.tags
+    assert [r for r in page.references if not r.startswith("#")] == []
+    assert "@import" not in made[2]
+
+
+def test_ids_are_unique_and_references_lead_somewhere(made):
+    page = Page(made[2])
+
+    assert len(page.ids) == len(set(page.ids))
+    assert {r.removeprefix("#") for r in page.references} <= set(page.ids)
+
+
+def test_text_from_a_spec_is_escaped(made):
+    assert "<made up>" not in made[2]
+    assert "&lt;made up&gt;" in made[2]
+
+
+def test_verdicts_come_first_with_reason_and_interval(made):
+    text = made[2]
+
+    start = text.index('id="verdicts"')
+    first = text[start : text.index("<section")]
+    for word in ("only under leakage", "reproduced", "within noise", "+1.76 [+1.60, +1.92]"):
+        assert word in first
+
+
+def test_every_figure_has_a_name_for_screen_readers(made):
+    figures_there = re.findall(r'<svg [^>]*role="img" aria-label="([^"]+)"', made[2])
+
+    assert len(figures_there) == 2 * len(figures.NAMES)
+
+
+def test_every_table_head_has_a_scope(made):
+    heads = re.findall(r"<th\b[^>]*>", made[2])
+
+    assert heads
+    assert [head for head in heads if "scope=" not in head] == []
+
+
+def test_commands_and_environment_are_named(made):
+    assert "mergesuite merge --method mega" in made[2]
+    assert "2.15.0" in made[2]
+
+
+def test_the_same_files_make_the_same_page(made, tmp_path):
+    folders, results, text = made
+
+    report.write(folders, "laptop", results, tmp_path / "again.html")
+
+    assert (tmp_path / "again.html").read_text() == text
+
+
+def test_a_paper_without_results_is_on_the_page(made, tmp_path):
+    folder = made[0][0]
+
+    report.write([folder], "laptop", tmp_path, tmp_path / "index.html")
+
+    text = (tmp_path / "index.html").read_text()
+    assert "No results under this profile yet" in text
+    assert Page(text).open == []
+
+
+def test_captions_and_alternatives_cover_the_figures():
+    assert set(report.CAPTIONS) == set(report.ALTERNATIVES) == set(figures.NAMES)
+
+
+def test_a_path_before_the_program_is_left_out_of_commands():
+    assert report._short("/a/b/mergesuite merge --seed 1") == "mergesuite merge --seed 1"

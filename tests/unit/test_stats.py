@@ -1,0 +1,156 @@
+"""Against scipy and statsmodels, and against numbers worked out by hand or in the literature."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.weightstats import DescrStatsW, ttost_paired
+
+from mergesuite import stats
+
+A = [0.812, 0.807, 0.821, 0.799, 0.815]
+B = [0.809, 0.801, 0.811, 0.803, 0.802]
+
+
+def test_t_interval_is_that_of_statsmodels():
+    effect = stats.t_interval(A)
+
+    assert (effect.low, effect.high) == pytest.approx(DescrStatsW(A).tconfint_mean())
+
+
+def test_paired_difference_is_scipys():
+    effect = stats.paired_difference(A, B)
+
+    expected = scipy_stats.ttest_rel(A, B)
+    interval = expected.confidence_interval()
+    assert (effect.low, effect.high, effect.p) == pytest.approx(
+        (interval.low, interval.high, expected.pvalue)
+    )
+
+
+def test_welch_is_scipys():
+    effect = stats.welch_difference(A, B[:3])
+
+    expected = scipy_stats.ttest_ind(A, B[:3], equal_var=False)
+    interval = expected.confidence_interval()
+    assert (effect.low, effect.high, effect.p) == pytest.approx(
+        (interval.low, interval.high, expected.pvalue)
+    )
+    assert effect.df == pytest.approx(expected.df)
+
+
+def test_one_value_has_a_mean_and_no_interval():
+    effect = stats.t_interval([0.5])
+
+    assert effect.mean == 0.5
+    assert math.isnan(effect.low)
+    assert math.isnan(effect.p)
+
+
+def test_no_values_give_no_mean():
+    assert math.isnan(stats.t_interval([]).mean)
+
+
+def test_values_without_spread_are_a_point():
+    assert stats.paired_difference([1, 1, 1], [1, 1, 1]).p == 1
+    assert stats.paired_difference([2, 2, 2], [1, 1, 1]).p == 0
+
+
+def test_one_image_more_each_time_is_no_proof():
+    step = 1 / 2000
+
+    effect = stats.paired_difference([0.8 + step] * 3, [0.8] * 3, resolution=step)
+
+    assert effect.low < 0 < effect.high
+
+
+def test_values_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="finite"):
+        stats.t_interval([0.5, math.nan])
+
+
+def test_pairs_of_unequal_length_are_refused():
+    with pytest.raises(ValueError, match="equal lengths"):
+        stats.paired_difference(A, B[:3])
+
+
+def test_log_ratio_of_known_factors():
+    effect = stats.log_ratio([10, 20, 40], [1, 2, 4])
+
+    assert math.exp(effect.mean) == pytest.approx(10)
+
+
+def test_a_ratio_to_nothing_is_refused():
+    with pytest.raises(ValueError, match="above zero"):
+        stats.log_ratio([1, 2], [0, 1])
+
+
+@pytest.mark.parametrize(("target", "margin"), [(0.005, 0.01), (0.0, 0.005), (0.02, 0.01)])
+def test_tost_is_that_of_statsmodels(target, margin):
+    found = stats.tost(np.subtract(A, B), target, margin)
+
+    expected, *_ = ttost_paired(np.array(A), np.array(B), target - margin, target + margin)
+    assert found.p == pytest.approx(expected)
+    assert found.equivalent == (expected < 0.05)
+
+
+def test_equivalence_means_that_the_90_per_cent_interval_is_inside():
+    found = stats.tost(np.subtract(A, B), 0.005, 0.02)
+
+    assert found.equivalent
+    assert -0.015 < found.low < found.high < 0.025
+
+
+def test_equivalence_is_unknown_with_one_value():
+    assert not stats.tost([0.0], 0.0, 1.0).equivalent
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (1589, 2000), (3, 7)])
+def test_wilson_is_that_of_statsmodels(k, n):
+    assert stats.wilson(k, n) == pytest.approx(proportion_confint(k, n, method="wilson"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_that_of_statsmodels(pvalues):
+    assert stats.holm(pvalues) == pytest.approx(multipletests(pvalues, method="holm")[1])
+
+
+def test_holm_leaves_out_what_has_no_p():
+    adjusted = stats.holm([0.01, math.nan, 0.02])
+
+    assert adjusted[0] == pytest.approx(0.02)
+    assert math.isnan(adjusted[1])
+
+
+def test_mcnemar_by_hand():
+    # Six discordant images, all in favour of one model: 2 / 2^6.
+    assert stats.mcnemar(6, 0) == pytest.approx(2 / 64)
+    assert stats.mcnemar(4, 4) == 1
+    assert stats.mcnemar(0, 0) == 1
+
+
+def test_bootstrap_over_images_agrees_with_the_normal_interval():
+    rng = np.random.default_rng(5)
+    a, b = rng.random(4000) < 0.82, rng.random(4000) < 0.80
+
+    mean, low, high = stats.bootstrap_difference(a, b, np.random.default_rng(6), resamples=4000)
+
+    d = a.astype(int) - b.astype(int)
+    half = 1.96 * d.std() / math.sqrt(len(d))
+    assert mean == pytest.approx(d.mean())
+    assert (low, high) == pytest.approx((d.mean() - half, d.mean() + half), abs=0.1 * half)
+
+
+def test_t_intervals_of_five_seeds_cover_what_they_say():
+    rng = np.random.default_rng(8)
+    effects = [stats.t_interval(rng.normal(0.8, 0.01, 5)) for _ in range(1000)]
+
+    share = np.mean([e.low <= 0.8 <= e.high for e in effects])
+
+    assert 0.93 < share < 0.97

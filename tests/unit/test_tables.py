@@ -1,0 +1,110 @@
+"""What a reader sees: marks, dashes, escapes, n in every table."""
+
+import math
+
+import pandas as pd
+import pytest
+import report_fixture as fixture
+
+from mergesuite import compare, markup, spec, tables, wording
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder, results = fixture.make(tmp_path_factory.mktemp("tables"))
+    compare.write(folder, "laptop", results)
+    made = {table.name: table for table in tables.write(folder, "laptop", results)}
+    return made, results / "laptop" / "mega" / "tables"
+
+
+def test_each_table_is_written_three_times(written):
+    _, folder = written
+
+    names = {file.name for file in folder.iterdir()}
+
+    assert names == {f"{n}.{kind}" for n in tables.NAMES for kind in ("csv", "md", "tex")}
+
+
+@pytest.mark.parametrize("name", tables.NAMES)
+def test_every_table_shows_n_and_says_what_its_spread_is(written, name):
+    table = written[0][name]
+
+    assert "n" in table.shown.columns
+    assert any("interval" in note or "standard deviation" in note for note in table.notes)
+
+
+@pytest.mark.parametrize("name", tables.NAMES)
+def test_leaky_rows_are_marked_and_the_mark_is_explained(written, name):
+    table = written[0][name]
+
+    marked = table.shown[
+        table.shown.apply(lambda row: row.str.contains(wording.LEAK).any(), axis=1)
+    ]
+
+    assert 0 < len(marked) < len(table.shown)
+    assert wording.LEAK_NOTE in table.notes
+
+
+def test_the_mark_is_on_leaky_subjects_only(written):
+    names = written[0]["results"].shown["subject"]
+
+    leaky = {name.split()[0] for name in names if wording.LEAK in name}
+
+    assert leaky == {"mega-pair", "mega-deep", "mega-released-pair", "mega-released-deep"}
+
+
+def test_nothing_is_shown_as_nan(written):
+    for file in written[1].glob("*.md"):
+        assert "nan" not in file.read_text().lower().split(), file.name
+
+
+def test_the_numbers_come_back_from_the_csv(written):
+    table = pd.read_csv(written[1] / "results.csv").set_index(["subject", "batchnorm"])
+
+    runs = fixture.runs().query("subject == 'mega-pair' and split == 'test'")
+    values = runs.query("metric == 'accuracy' and batchnorm == 'keep'")["value"]
+    assert table.loc[("mega-pair", "keep"), "test_mean"] == pytest.approx(values.mean())
+    assert table.loc[("mega-pair", "keep"), "test_sd"] == pytest.approx(values.std())
+
+
+def test_one_value_has_no_spread():
+    assert wording.spread([0.5]) == "50.00"
+    assert wording.spread([]) == wording.NOTHING
+    assert wording.interval(0.01, math.nan, math.nan) == "+1.00"
+    assert wording.interval(None, None, None) == wording.NOTHING
+
+
+def test_latex_is_escaped_once():
+    assert markup.escape(r"a_b & 5 % \x {y} $") == (r"a\_b \& 5 \% \textbackslash{}x \{y\} \$")
+
+
+def test_latex_columns_and_rows_fit(written):
+    text = (written[1] / "results.tex").read_text()
+
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {line.count(" & ") for line in rows} == {6}
+    assert r"\begin{tabular}{lllrrrr}" in text
+
+
+def test_a_bar_in_a_cell_does_not_end_a_markdown_cell():
+    shown = pd.DataFrame([{"subject": "a|b", "n": "1"}])
+
+    text = markup.markdown(markup.Table("x", "Caption.", shown, shown))
+
+    assert r"a\|b" in text
+
+
+def test_a_paper_without_any_runs_has_empty_tables_in_words(tmp_path):
+    paper = spec.Paper.model_validate({k: v for k, v in fixture.SPEC.items() if k != "profiles"})
+    runs = fixture.runs().iloc[:0]
+
+    made = tables.make(paper, runs, compare.compare(paper, _reported(tmp_path), runs))
+
+    texts = [markup.markdown(table) for table in made]
+    assert sum("Nothing to show" in text for text in texts) == 3
+    assert "not run" in texts[1]
+
+
+def _reported(folder):
+    (folder / "reported.csv").write_text(fixture.REPORTED)
+    return spec.load_reported(folder)
