@@ -175,10 +175,16 @@ def _add_evaluate(stages) -> None:
         "measure results on the search and test splits",
         "mergesuite evaluate --runs merged --out metrics.csv",
     )
-    stage.add_argument("--runs", nargs="+", type=Path, required=True, help="folders of runs")
-    stage.add_argument("--subject", help="name of these runs in tables (default: folder name)")
-    stage.add_argument("--entry", default="", help="entry of the spec's methods")
-    stage.add_argument("--population", default="", help="entry of the spec's populations")
+    stage.add_argument(
+        "--runs",
+        nargs="+",
+        type=Path,
+        required=True,
+        help="folders with run.json, or with s0/run.json, s1/run.json, ...",
+    )
+    stage.add_argument(
+        "--population", default="", help="of the spec: subjects are called ENTRY-POPULATION"
+    )
     stage.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default)")
     stage.add_argument("--out", type=Path, required=True, help="a CSV file")
 

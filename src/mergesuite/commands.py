@@ -9,7 +9,7 @@ import shlex
 import shutil
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,8 +116,6 @@ def data(options: Namespace) -> None:
 
 def train(options: Namespace) -> None:
     """Train one network."""
-    import pandas as pd
-
     from mergesuite.runtime import Meter
     from mergesuite.train import Trainer
     from mergesuite.train import train as train_to_the_end
@@ -150,7 +148,7 @@ def train(options: Namespace) -> None:
         meter=meter,
         save=save,
     )
-    store.write_csv(options.out / "curve.csv", pd.DataFrame(curve))
+    store.write_rows(options.out / "curve.csv", curve)
     record |= _run_record(problem, options.seed, settings, code, meter)
     store.write_json(
         options.out / "run.json", {**record, "kind": "parent", "method": "train", "parents": []}
@@ -233,8 +231,6 @@ def _merge_once(
     described: dict[str, Any],
     out: Path,
 ) -> None:
-    import pandas as pd
-
     from mergesuite.evaluate import save_members
     from mergesuite.merge import Settings
     from mergesuite.merge import merge as run_method
@@ -264,14 +260,12 @@ def _merge_once(
     )
     metadata = {"model": problem.build, "classes": str(problem.classes), "spec": record["spec"]}
     save_members(out / "model.safetensors", merged.state_dicts, merged.combine, metadata)
-    columns = ["step", "evaluations", "images", "best"]
-    trace = pd.DataFrame(merged.trace) if merged.trace else pd.DataFrame(columns=columns)
-    trace = trace.assign(
-        batchnorm=fitness["batchnorm"],
-        split=fitness["split"],
-        fitness_images=merged.fitness_images,
+    how = {"batchnorm": fitness["batchnorm"], "split": fitness["split"]}
+    store.write_rows(
+        out / "trace.csv",
+        [{**row, **how, "fitness_images": merged.fitness_images} for row in merged.trace],
+        ["step", "evaluations", "images", "best"],
     )
-    store.write_csv(out / "trace.csv", trace)
     record = {
         **_run_record(problem, seed, described, code, meter),
         "kind": "merged",
@@ -305,17 +299,36 @@ def _origin(path: Path) -> dict[str, Any]:
 
 
 def evaluate(options: Namespace) -> None:
-    """Measure finished runs of one subject."""
-    import pandas as pd
+    """Measure finished runs; a folder that holds runs s0, s1, ... is one subject."""
+    from mergesuite.runtime import log
 
     rows: list[dict[str, Any]] = []
     problem: Problem | None = None
-    for folder in options.runs:
+    for subject, folder in _subjects(options.runs):
         record = store.read_json(folder / "run.json")
         if problem is None or not _same_problem(problem, record):
             problem = _recorded_problem(record, options.device)
-        rows += _evaluate_run(options, folder, record, problem)
-    store.write_csv(options.out, pd.DataFrame(rows))
+        population = "" if record["kind"] == "parent" else options.population
+        entry = subject.removesuffix(f"-{population}") if population else ""
+        named = {"subject": subject, "entry": entry, "population": population}
+        rows += _evaluate_run(named, folder, record, problem)
+        log(f"{folder} measured")
+    store.write_rows(options.out, rows, COLUMNS)
+
+
+def _subjects(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """(subject, run folder) of every run in `folders`, seeds in order."""
+    for folder in folders:
+        if (folder / "run.json").is_file():
+            yield folder.resolve().name, folder
+            continue
+        runs = sorted(folder.glob("s*/run.json"), key=lambda file: int(file.parent.name[1:]))
+        if not runs:
+            raise UserError(
+                f"no run.json in {folder} or {folder}/s*: give folders of finished runs"
+            )
+        for file in runs:
+            yield folder.resolve().name, file.parent
 
 
 def _same_problem(problem: Problem, record: dict[str, Any]) -> bool:
@@ -338,7 +351,7 @@ def _recorded_problem(record: dict[str, Any], device: str) -> Problem:
 
 
 def _evaluate_run(
-    options: Namespace, folder: Path, record: dict[str, Any], problem: Problem
+    named: dict[str, str], folder: Path, record: dict[str, Any], problem: Problem
 ) -> list[dict[str, Any]]:
     from mergesuite.evaluate import evaluate as measure
     from mergesuite.evaluate import members_of
@@ -351,10 +364,8 @@ def _evaluate_run(
         for k, v in cost.items()
     ]
     common = {
-        "subject": options.subject or folder.resolve().name,
+        **named,
         "kind": record["kind"],
-        "entry": options.entry,
-        "population": options.population,
         "model": record["args"]["model"],
         "method": record["method"],
         "protocol": record.get("protocol", "-"),

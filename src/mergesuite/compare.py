@@ -147,7 +147,7 @@ def _evidence(
     target: float | None,
 ) -> Evidence:
     low, high = _signed(claim, main.effect.low, main.effect.high)
-    parts = paper.subjects()[claim.subject]
+    parts = paper.all_subjects()[claim.subject]
     entry = paper.methods[parts[0]] if parts else None
     equivalent = (
         target is not None
@@ -213,7 +213,7 @@ def _in_fractions(row: spec.Reported) -> float:
 
 def _noting(paper: spec.Paper, claim: spec.Claim, outcome: Verdict, main: Comparison) -> Verdict:
     """The verdict, with a word on pairs that should be there and are not."""
-    parts = paper.subjects()[claim.subject]
+    parts = paper.all_subjects()[claim.subject]
     planned = paper.count(parts[1]) if parts else paper.models[claim.subject].seeds
     if outcome.name == NOT_RUN or not main.paired or main.effect.n >= planned:
         return outcome

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import functools
 import hashlib
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,11 +74,8 @@ def handwriting() -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UserError: scikit-learn ships other digits than those the data set was pinned with.
     """
-    from sklearn.datasets import load_digits
-
-    values, targets = load_digits(return_X_y=True)
-    glyphs = np.asarray(values, dtype=np.uint8).reshape(-1, 8, 8)
-    labels = np.asarray(targets, dtype=np.int64)
+    rows = np.loadtxt(_source_file(), delimiter=",", dtype=np.uint8)
+    glyphs, labels = rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
     found = hashlib.sha256(glyphs.tobytes() + labels.astype(np.uint8).tobytes()).hexdigest()
     if found != SOURCE_SHA256:
         raise UserError(
@@ -85,6 +83,23 @@ def handwriting() -> tuple[np.ndarray, np.ndarray]:
             f"{found[:12]}: install the scikit-learn of requirements.lock"
         )
     return glyphs, labels
+
+
+def _source_file() -> Path:
+    """The file behind `sklearn.datasets.load_digits`; importing sklearn would take a second.
+
+    Raises:
+        UserError: scikit-learn is not installed, or keeps its digits elsewhere.
+    """
+    found = importlib.util.find_spec("sklearn")
+    for folder in (found.submodule_search_locations or []) if found else []:
+        file = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+        if file.is_file():
+            return file
+    raise UserError(
+        "data set digits needs datasets/data/digits.csv.gz of scikit-learn: "
+        "install the scikit-learn of requirements.lock"
+    )
 
 
 def divide() -> dict[str, np.ndarray]:

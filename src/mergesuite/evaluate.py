@@ -12,7 +12,7 @@ BatchNorm treatment is an axis of every row:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +78,9 @@ def measures(scores: Tensor, labels: Tensor) -> dict[str, float]:
 
 def evaluate(
     problem: Problem,
-    members: list[Mapping[str, Tensor]],
+    members: Sequence[Mapping[str, Tensor]],
     rule: str,
-    parents: list[Mapping[str, Tensor]],
+    parents: Sequence[Mapping[str, Tensor]],
     splits: tuple[str, ...] = ("search", "test"),
 ) -> list[Row]:
     """Rows (batchnorm, metric, split, value, n, members) of one result.
@@ -132,7 +132,7 @@ def treatments(module: nn.Module, parents: int, rule: str) -> list[str]:
 
 
 def _statistics(
-    module: nn.Module, treatment: str, parents: list[Mapping[str, Tensor]]
+    module: nn.Module, treatment: str, parents: Sequence[Mapping[str, Tensor]]
 ) -> dict[str, Tensor]:
     """The statistics that the `average` treatment puts in."""
     if treatment != "average":

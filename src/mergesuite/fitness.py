@@ -179,7 +179,8 @@ class Evaluator:
         """What is known of a vector, computed as far as `threshold` needs it."""
         key = b""
         if self._remember:
-            key = hashlib.sha256(vector.contiguous().view(torch.uint8).cpu().numpy()).digest()
+            content = vector.contiguous().view(torch.uint8).cpu().numpy()
+            key = hashlib.sha256(content.data).digest()
             known = self._memory.get(key)
             if known and (known.complete or known.fitness <= threshold):
                 self._memory.move_to_end(key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
@@ -30,11 +30,15 @@ class Folded:
         finally:
             module.train(training)
         self._source = module
-        self._pairs = self._cut(graph)
-        if not self._pairs:
+        pairs = self._cut(graph)
+        if not pairs:
             raise ValueError(f"{type(module).__name__} has no BatchNorm behind a convolution")
         self.network = graph.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self._share(graph)
+        self._folds = [
+            (module.get_submodule(conv), module.get_submodule(norm), graph.get_submodule(conv))
+            for conv, norm in pairs
+        ]
+        self._copies = self._shared(graph, pairs)
 
     def _cut(self, graph: fx.GraphModule) -> list[tuple[str, str]]:
         """Take each BatchNorm that follows a convolution alone out of the graph."""
@@ -44,42 +48,43 @@ class Folded:
             if node.op != "call_module" or not isinstance(modules[node.target], nn.BatchNorm2d):
                 continue
             before = node.args[0]
+            conv = modules.get(before.target) if before.op == "call_module" else None
             if (
-                before.op == "call_module"
-                and isinstance(modules[before.target], nn.Conv2d)
+                isinstance(conv, nn.Conv2d)
                 and len(before.users) == 1
                 and modules[node.target].track_running_stats
             ):
                 pairs.append((before.target, node.target))
-                conv = modules[before.target]
-                conv.bias = nn.Parameter(torch.zeros(conv.out_channels, device=conv.weight.device))
+                bias = torch.zeros(conv.out_channels, device=conv.weight.device)
+                conv.bias = nn.Parameter(bias)
                 node.replace_all_uses_with(before)
                 graph.graph.erase_node(node)
         graph.graph.lint()
         graph.recompile()
         return pairs
 
-    def _share(self, graph: fx.GraphModule) -> None:
-        """List the tensors that are copied as they are: everything but the folded pairs."""
-        folded = tuple(f"{name}." for pair in self._pairs for name in pair)
-        target = {**dict(graph.named_parameters()), **dict(graph.named_buffers())}
-        source = {
-            **dict(self._source.named_parameters()),
-            **dict(self._source.named_buffers()),
-        }
-        self._copies = [
+    def _shared(
+        self, graph: fx.GraphModule, pairs: list[tuple[str, str]]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """(target, source) of the tensors that are copied as they are."""
+        folded = tuple(f"{name}." for pair in pairs for name in pair)
+        source = {**dict(self._source.named_parameters()), **dict(self._source.named_buffers())}
+        return [
             (tensor, source[name])
-            for name, tensor in target.items()
+            for name, tensor in [*graph.named_parameters(), *graph.named_buffers()]
             if not name.startswith(folded) and name in source
         ]
 
     @torch.no_grad()
     def load(self) -> None:
         """Take over the network's current weights and statistics."""
-        for (conv_name, norm_name), (conv, norm, target) in zip(
-            self._pairs, self._modules(), strict=True
-        ):
-            del conv_name, norm_name
+        for conv, norm, target in self._folds:
+            assert isinstance(conv, nn.Conv2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            assert isinstance(target, nn.Conv2d)
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            assert target.bias is not None
             weight, bias = fuse_conv_bn_weights(
                 conv.weight,
                 conv.bias,
@@ -93,11 +98,3 @@ class Folded:
             target.bias.copy_(bias)
         for tensor, source in self._copies:
             tensor.copy_(source)
-
-    def _modules(self):
-        for conv, norm in self._pairs:
-            yield (
-                self._source.get_submodule(conv),
-                self._source.get_submodule(norm),
-                self.network.get_submodule(conv),
-            )

@@ -146,9 +146,22 @@ def _build_own(
     # On "meta" the layers' own initialisation draws nothing; ours fills the memory afterwards.
     with torch.device("meta"):
         module = family.construct(**groups, classes=classes, **options)
-    module.to_empty(device="cpu")
+    _materialise(module)
     family.initialise(module, generator)
     return module
+
+
+def _materialise(module: nn.Module) -> None:
+    """Give every tensor memory on the CPU.
+
+    `to_empty` does the same by way of torch's symbolic shapes, whose import takes half a second.
+    """
+    for part in module.modules():
+        for name, parameter in list(part.named_parameters(recurse=False)):
+            empty = torch.empty(parameter.shape, dtype=parameter.dtype)
+            setattr(part, name, nn.Parameter(empty, parameter.requires_grad))
+        for name, buffer in list(part.named_buffers(recurse=False)):
+            setattr(part, name, torch.empty(buffer.shape, dtype=buffer.dtype))
 
 
 def _check_options(

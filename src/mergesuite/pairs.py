@@ -155,7 +155,7 @@ def _ratio(x: np.ndarray, y: np.ndarray, paired: bool) -> tuple[stats.Effect, st
 
 def have_pairs(paper: spec.Paper, subject: str, against: str) -> bool:
     """Whether equal seeds of two subjects share their parents, or one continues the other."""
-    subjects = paper.subjects()
+    subjects = paper.all_subjects()
     first, second = subjects[subject], subjects[against]
     if first and second:
         return first[1] == second[1]

@@ -209,13 +209,20 @@ class Jobs:
         population = self.paper.populations[parts[1]]
         return self.paper.data_of(population.model or population.models[0])
 
-    def evaluate_arguments(self, subject: str) -> str:
-        """What `mergesuite evaluate` is told, beside runs and out."""
-        parts = self.subjects[subject]
-        words = ["--subject", subject]
-        if parts is not None:
-            words += ["--entry", parts[0], "--population", parts[1]]
-        return shlex.join(words)
+    def measured(self) -> dict[str, list[str]]:
+        """What one evaluation covers: a model, or all entries of a population."""
+        found: dict[str, list[str]] = {}
+        for subject, parts in self.subjects.items():
+            found.setdefault(parts[1] if parts else subject, []).append(subject)
+        return found
+
+    def folders(self, group: str) -> list[str]:
+        """The folders that hold the runs of a group's subjects."""
+        return [self.run(subject, 0).removesuffix("/s0") for subject in self.measured()[group]]
+
+    def population(self, group: str) -> list[str]:
+        """A group's population; a model has none."""
+        return [group] if group in self.paper.populations else []
 
     def code(self, stage: str, subject: str | None = None) -> str:
         """The digest of the code that a stage of a subject runs."""

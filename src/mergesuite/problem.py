@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,10 @@ class Problem:
         rng = streams.generator("init", self.build, seed)
         return models.build(self.build, self.classes, rng, **self.options).to(self.device)
 
+    @functools.cached_property
+    def _expected(self) -> dict[str, Tensor]:
+        return models.build(self.build, self.classes, **self.options).state_dict()
+
     def load(self, path: Path) -> dict[str, Tensor]:
         """A checkpoint's state dict, checked against this problem's network.
 
@@ -61,7 +66,7 @@ class Problem:
 
     def check(self, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         """`state` if it fits this problem's network; errors name `path`."""
-        expected = models.build(self.build, self.classes, **self.options).state_dict()
+        expected = self._expected
         missing = [
             name
             for name, tensor in expected.items()

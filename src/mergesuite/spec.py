@@ -111,7 +111,7 @@ class Model(Strict):
     """A network that is trained once per seed."""
 
     build: str = Field(description="name for mergesuite.models.build")
-    recipe: Recipe = Field(default_factory=Recipe)
+    recipe: Recipe = Recipe.model_validate({})
     seeds: int = Field(1, ge=1, description="how many are trained: seeds 0..seeds-1")
     start: Slug | None = Field(None, description="model (same seed) that training starts at")
     data: Data | None = Field(None, description="if other than the paper's")
@@ -162,7 +162,7 @@ class Method(Strict):
     part: Literal["parameters", "parameters+statistics"] = Field(
         "parameters+statistics", description="which part of the state dict is the vector"
     )
-    fitness: Fitness = Field(default_factory=Fitness)
+    fitness: Fitness = Fitness.model_validate({})
     parents: Literal["all", "best"] = Field(
         "all", description="best: the same search from copies of the best parent alone"
     )

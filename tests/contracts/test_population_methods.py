@@ -201,16 +201,7 @@ def test_a_run_cut_anywhere_ends_the_same(name, params):
 
 @pytest.mark.parametrize(
     ("name", "params"),
-    [
-        pytest.param(
-            *case.values,
-            id=case.id,
-            marks=[pytest.mark.xfail(reason="mega.state() hands out its own fitness tensor")]
-            if case.values[0] == "mega"
-            else [],
-        )
-        for case in CASES
-    ],
+    CASES,
 )
 def test_a_state_is_not_changed_by_going_on(name, params):
     method = begun(name, params, parents())

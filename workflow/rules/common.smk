@@ -1,5 +1,4 @@
 import os
-from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
@@ -20,11 +19,7 @@ TABLES = ["results", "reported", "leakage", "cost"]
 
 # Local runs get no limit on GPUs from Snakemake, so a GPU job asks for its share of the cores:
 # then `--cores all` starts one per GPU. Without a GPU a job is one thread, and seeds fill the cores.
-GPUS = (
-    len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
-    if CONFIG.device != "cpu"
-    else 0
-)
+GPUS = plan.gpus() if CONFIG.device != "cpu" else 0
 THREADS = max(1, (workflow.cores or 1) // GPUS) if GPUS else 1
 
 # glibc gives large activations back to the system after every batch unless it is told not to;
@@ -35,7 +30,7 @@ os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "17179869184")
 
 wildcard_constraints:
     paper="|".join(JOBS) or "-",
-    subject="[a-z0-9-]+",
+    group="[a-z0-9-]+",
     model="[a-z0-9-]+",
     seed="[0-9]+",
 
@@ -48,13 +43,9 @@ def manifest(paper, subject):
     return f"{ROOT}/data/{plan.slug(JOBS[paper].data_of(subject))}.json"
 
 
-def runs(wildcards):
-    return job(wildcards).runs(wildcards.subject)
-
-
 def metrics(wildcards):
     jobs = job(wildcards)
-    return [f"{jobs.folder}/evaluate/{subject}.csv" for subject in jobs.subjects]
+    return [f"{jobs.folder}/evaluate/{group}.csv" for group in jobs.measured()]
 
 
 def option(name, values):

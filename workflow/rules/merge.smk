@@ -41,21 +41,25 @@ for paper, jobs in JOBS.items():
 
 rule evaluate:
     input:
-        lambda w: [f"{run}/run.json" for run in runs(w)],
+        lambda w: [
+            f"{run}/run.json"
+            for subject in job(w).measured()[w.group]
+            for run in job(w).runs(subject)
+        ],
     output:
-        f"{ROOT}/{{paper}}/evaluate/{{subject}}.csv",
+        f"{ROOT}/{{paper}}/evaluate/{{group}}.csv",
     log:
-        f"{ROOT}/{{paper}}/logs/evaluate/{{subject}}.log",
+        f"{ROOT}/{{paper}}/logs/evaluate/{{group}}.log",
     conda:
         "../../environment.yml"
     threads: THREADS
     resources:
         gpu=min(GPUS, 1),
     params:
-        arguments=lambda w: job(w).evaluate_arguments(w.subject),
-        runs=runs,
+        runs=lambda w: job(w).folders(w.group),
+        population=lambda w: option("--population", job(w).population(w.group)),
         device=CONFIG.device,
-        code=lambda w: job(w).code("evaluate"),
+        code=plan.code_digest("evaluate"),
     shell:
-        "mergesuite evaluate {params.arguments} --runs {params.runs}"
+        "mergesuite evaluate --runs {params.runs} {params.population}"
         " --device {params.device} --out {output} 2> {log}"

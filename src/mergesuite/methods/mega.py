@@ -170,7 +170,7 @@ class Mega(Population):
         """Everything that `tell` reads."""
         return {
             "individuals": self._individuals,
-            "fitness": self._fitness,
+            "fitness": self._fitness.clone(),
             "generation": self._generation,
             "best": self._best[0],
             "best_score": self._best[1],

@@ -22,6 +22,11 @@ class TrainOn(FurtherTraining):
 
     def recipe(self, images: int, fit: int) -> Recipe:
         """The recipe for `images` images when the fit split has `fit`."""
-        return Recipe(
-            optimiser=self.optimiser, lr=self.lr, batch=self.batch, epochs=max(1, -(-images // fit))
+        return Recipe.model_validate(
+            {
+                "optimiser": self.optimiser,
+                "lr": self.lr,
+                "batch": self.batch,
+                "epochs": max(1, -(-images // fit)),
+            }
         )
