@@ -22,6 +22,7 @@ from mergesuite.plan import REPLICATIONS, papers_there
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mergesuite.evaluate import Outputs
     from mergesuite.problem import Problem
     from mergesuite.runtime import Meter
 
@@ -300,18 +301,21 @@ def _origin(path: Path) -> dict[str, Any]:
 
 def evaluate(options: Namespace) -> None:
     """Measure finished runs; a folder that holds runs s0, s1, ... is one subject."""
+    from mergesuite.evaluate import Outputs
     from mergesuite.runtime import log
 
     rows: list[dict[str, Any]] = []
     problem: Problem | None = None
+    outputs: Outputs | None = None
     for subject, folder in _subjects(options.runs):
         record = store.read_json(folder / "run.json")
-        if problem is None or not _same_problem(problem, record):
+        if problem is None or outputs is None or not _same_problem(problem, record):
             problem = _recorded_problem(record, options.device)
+            outputs = Outputs(problem)
         population = "" if record["kind"] == "parent" else options.population
         entry = subject.removesuffix(f"-{population}") if population else ""
         named = {"subject": subject, "entry": entry, "population": population}
-        rows += _evaluate_run(named, folder, record, problem)
+        rows += _evaluate_run(named, folder, record, problem, outputs)
         log(f"{folder} measured")
     store.write_rows(options.out, rows, COLUMNS)
 
@@ -351,7 +355,11 @@ def _recorded_problem(record: dict[str, Any], device: str) -> Problem:
 
 
 def _evaluate_run(
-    named: dict[str, str], folder: Path, record: dict[str, Any], problem: Problem
+    named: dict[str, str],
+    folder: Path,
+    record: dict[str, Any],
+    problem: Problem,
+    outputs: Outputs,
 ) -> list[dict[str, Any]]:
     from mergesuite.evaluate import evaluate as measure
     from mergesuite.evaluate import members_of
@@ -375,7 +383,9 @@ def _evaluate_run(
         "commit": record["commit"] + ("+" if record["dirty"] else ""),
         "device": record["device"],
     }
-    return [{**common, **row} for row in [*measure(problem, members, rule, parents), *costs]]
+    return [
+        {**common, **row} for row in [*measure(problem, outputs, members, rule, parents), *costs]
+    ]
 
 
 COLUMNS = [

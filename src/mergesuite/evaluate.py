@@ -11,6 +11,7 @@ BatchNorm treatment is an axis of every row:
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,8 @@ from mergesuite.fold import Folded
 from mergesuite.problem import Problem
 
 BATCH = 100
-REESTIMATE_IMAGES = 5000
+SPLITS = ("search", "test")
+REESTIMATE_IMAGES = 2000
 """Fit images for the `re-estimate` treatment, or all of them where there are fewer."""
 
 Row = dict[str, Any]
@@ -76,31 +78,77 @@ def measures(scores: Tensor, labels: Tensor) -> dict[str, float]:
     return {"accuracy": float(hits.double().mean()), "cross_entropy": float(loss)}
 
 
+class Outputs:
+    """Logits of networks on the search and test splits, each network computed once.
+
+    Controls share parents: best and mean parent and three ensembles need the same few networks.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        """Nothing is computed before it is asked for."""
+        self._problem = problem
+        self._module = problem.network()
+        self._known: dict[bytes, dict[str, Tensor]] = {}
+
+    def treatments(self, parents: int, rule: str) -> list[str]:
+        """The BatchNorm treatments that mean something for a result."""
+        if not has_batchnorm(self._module):
+            return ["keep"]
+        if parents > 1 and rule == "single":
+            return ["keep", "average", "re-estimate"]
+        return ["keep", "re-estimate"]
+
+    def of(
+        self, member: Mapping[str, Tensor], treatment: str, parents: Sequence[Mapping[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """`(n, classes)` logits by split of one network under a treatment."""
+        state = {**member, **self._statistics(treatment, parents)}
+        digest = hashlib.sha256((treatment == "re-estimate").to_bytes())
+        for name in sorted(state):
+            digest.update(state[name].contiguous().numpy().data)
+        key = digest.digest()
+        if key not in self._known:
+            self._module.load_state_dict(state)
+            if treatment == "re-estimate":
+                fit = self._problem.images("fit")[0][:REESTIMATE_IMAGES]
+                reestimate(self._module, fit, normalise=self._problem.normalise)
+            self._known[key] = {
+                split: logits(self._problem, self._module, self._problem.images(split)[0]).cpu()
+                for split in SPLITS
+            }
+        return self._known[key]
+
+    def _statistics(
+        self, treatment: str, parents: Sequence[Mapping[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """The statistics that the `average` treatment puts in."""
+        if treatment != "average":
+            return {}
+        return {
+            name: torch.stack([parent[name].double() for parent in parents]).mean(0).float()
+            for name in statistics_names(self._module)
+        }
+
+
 def evaluate(
     problem: Problem,
+    outputs: Outputs,
     members: Sequence[Mapping[str, Tensor]],
     rule: str,
     parents: Sequence[Mapping[str, Tensor]],
-    splits: tuple[str, ...] = ("search", "test"),
 ) -> list[Row]:
     """Rows (batchnorm, metric, split, value, n, members) of one result.
 
     `members`: state dicts whose outputs are combined by `rule`; `parents`: those they came from,
     empty for a trained network.
     """
-    module = problem.network()
     rows: list[Row] = []
-    for treatment in treatments(module, len(parents), rule):
-        for split in splits:
-            images, labels = problem.images(split)
-            outputs = []
-            for member in members:
-                module.load_state_dict({**member, **_statistics(module, treatment, parents)})
-                if treatment == "re-estimate":
-                    fit = problem.images("fit")[0][:REESTIMATE_IMAGES]
-                    reestimate(module, fit, normalise=problem.normalise)
-                outputs.append(logits(problem, module, images))
-            for metric, value in _measured(torch.stack(outputs), labels, rule).items():
+    for treatment in outputs.treatments(len(parents), rule):
+        each = [outputs.of(member, treatment, parents) for member in members]
+        for split in SPLITS:
+            labels = problem.images(split)[1].cpu()
+            stacked = torch.stack([output[split] for output in each])
+            for metric, value in _measured(stacked, labels, rule).items():
                 if math.isfinite(value):
                     rows.append(
                         {
@@ -120,27 +168,6 @@ def _measured(outputs: Tensor, labels: Tensor, rule: str) -> dict[str, float]:
         return measures(combine(outputs, rule), labels)
     each = [measures(output, labels) for output in outputs]
     return {name: sum(m[name] for m in each) / len(each) for name in each[0]}
-
-
-def treatments(module: nn.Module, parents: int, rule: str) -> list[str]:
-    """The BatchNorm treatments that mean something for a result."""
-    if not has_batchnorm(module):
-        return ["keep"]
-    if parents > 1 and rule == "single":
-        return ["keep", "average", "re-estimate"]
-    return ["keep", "re-estimate"]
-
-
-def _statistics(
-    module: nn.Module, treatment: str, parents: Sequence[Mapping[str, Tensor]]
-) -> dict[str, Tensor]:
-    """The statistics that the `average` treatment puts in."""
-    if treatment != "average":
-        return {}
-    return {
-        name: torch.stack([parent[name].double() for parent in parents]).mean(0).float()
-        for name in statistics_names(module)
-    }
 
 
 def members_of(file: Path) -> tuple[list[dict[str, Tensor]], str]:

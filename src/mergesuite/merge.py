@@ -86,6 +86,11 @@ def merge(
             "fitness split=test would search on the test data: use split=search, or say --leaky "
             "to reproduce a leak on purpose"
         )
+    for path in parents:
+        if parents.count(path) > 1:
+            raise UserError(
+                f"--parents names {path} twice, the same weights: give different parents"
+            )
     method = create(name, **with_budget(name, params, settings.budget))
     state_dicts = {str(path): problem.load(path) for path in parents}
     check_same(state_dicts)

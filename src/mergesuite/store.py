@@ -128,7 +128,9 @@ def save_weights(
 
     with whole(path) as temporary:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, temporary, dict(metadata or {}))
+        # One entry: safetensors writes several in an order that differs from process to process.
+        described = json.dumps(dict(metadata or {}), sort_keys=True)
+        save_file(contiguous, temporary, {"mergesuite": described})
         if load_file(temporary).keys() != contiguous.keys():
             raise OSError(f"{temporary} did not read back as written")
 
@@ -155,11 +157,11 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The string metadata of a safetensors file."""
+    """What `save_weights` was told beside the tensors; nothing for a file of another program."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        return dict(file.metadata() or {})
+        return json.loads((file.metadata() or {}).get("mergesuite", "{}"))
 
 
 def _load_pickled(path: Path) -> dict[str, Tensor]:

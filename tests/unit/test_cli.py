@@ -1,0 +1,206 @@
+"""Every command as a user calls it: results on disk, errors in one line, exit status."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from mergesuite import models, store, streams
+from mergesuite.cli import build_parser, main
+from mergesuite.merge import Population
+from mergesuite.store import load_weights
+
+SIZES = ["--sizes", "fit=200", "search=80", "test=60"]
+PROBLEM = ["--model", "resnet8-w8", "--data", "digits", *SIZES]
+MEGA = ["--method", "mega", "--set", "population=4", "generations=3", *PROBLEM]
+
+
+@pytest.fixture(scope="module")
+def parents(tmp_path_factory):
+    """Two networks, one of them trained for a moment."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("parents")
+    assert call("train", *PROBLEM, "--set", "epochs=2", "batch=50", "keep=2", "--seed", "0",
+                "--out", folder / "a") == 0  # fmt: skip
+    module = models.build("resnet8-w8", 10, streams.generator("other"))
+    store.save_weights(folder / "b.safetensors", module.state_dict())
+    return [folder / "a" / "model.safetensors", folder / "b.safetensors"]
+
+
+def call(*words):
+    return main([str(word) for word in words])
+
+
+def refused(capsys, *words):
+    assert call(*words) == 2
+    message = capsys.readouterr().err.strip().split("\n")[-1]
+    assert message.startswith("mergesuite: ")
+    return message
+
+
+def test_training_leaves_what_the_design_names(parents):
+    folder = parents[0].parent
+    assert {"model.safetensors", "epoch-001.safetensors", "curve.csv", "run.json"} == {
+        file.name for file in folder.iterdir()
+    }
+    record = store.read_json(folder / "run.json")
+    assert record["cost"]["backward_images"] == 400
+    assert record["args"]["recipe"]["epochs"] == 2
+    assert len(record["spec"]) == len(record["code"]) == 12
+
+
+def test_merge_evaluate_collect(parents, tmp_path):
+    out = tmp_path / "mega-pair"
+    assert call("merge", *MEGA, "--parents", *parents, "--seed", 3, "--out", out) == 0
+    assert {f.name for f in out.iterdir()} == {"model.safetensors", "trace.csv", "run.json"}
+    record = store.read_json(out / "run.json")
+    assert record["cost"]["evaluations_asked"] == 4 + 2 * 3
+    assert [p.get("epoch") for p in record["parents"]] == [2, None]
+    assert call("evaluate", "--runs", out, "--population", "pair", "--out", tmp_path / "m.csv") == 0
+    assert call("collect", tmp_path / "m.csv", "--out", tmp_path / "runs.csv") == 0
+    table = store.read_csv(tmp_path / "runs.csv")
+    accuracy = table[table["metric"] == "accuracy"]
+    assert set(accuracy["batchnorm"]) == {"keep", "average", "re-estimate"}
+    assert set(accuracy["split"]) == {"search", "test"}
+    assert set(table["entry"]) == {"mega"}
+    assert set(accuracy[accuracy["split"] == "test"]["n"]) == {60}
+
+
+def test_the_score_of_a_search_is_what_evaluation_measures(parents, tmp_path):
+    out = tmp_path / "m"
+    assert call("merge", *MEGA, "--parents", *parents, "--seed", 3, "--out", out) == 0
+    assert call("evaluate", "--runs", out, "--out", tmp_path / "m.csv") == 0
+    table = store.read_csv(tmp_path / "m.csv").query(
+        "metric == 'accuracy' and split == 'search' and batchnorm == 'keep'"
+    )
+    score = store.read_json(out / "run.json")["score"]
+    assert float(table["value"].iloc[0]) == pytest.approx(score / 80)
+
+
+def test_several_seeds_in_one_process_are_the_same_runs(parents, tmp_path):
+    one, many = tmp_path / "one", tmp_path / "many"
+    assert call("merge", *MEGA, "--parents", *parents, "--seed", 1, "--out", one) == 0
+    assert call("merge", *MEGA, "--parents", *parents, *parents, "--seeds", 0, 1,
+                "--out", many) == 0  # fmt: skip
+    assert (one / "model.safetensors").read_bytes() == (
+        many / "s1" / "model.safetensors"
+    ).read_bytes()
+    assert (one / "trace.csv").read_bytes() == (many / "s1" / "trace.csv").read_bytes()
+
+
+def test_a_search_cut_anywhere_ends_in_the_same_bytes(parents, tmp_path, monkeypatch):
+    whole = tmp_path / "whole"
+    words = ["merge", *MEGA, "--parents", *parents, "--seed", 1]
+    assert call(*words, "--out", whole) == 0
+    for cut in (1, 2):
+        out, saved, original = tmp_path / f"cut{cut}", [], store.save_state
+
+        def stop(path, state, cut=cut, saved=saved, original=original):
+            original(path, state)
+            saved.append(path)
+            if len(saved) == cut:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(store, "save_state", stop)
+        assert call(*words, "--out", out) == 130
+        monkeypatch.setattr(store, "save_state", original)
+        assert call(*words, "--out", out) == 0
+        for name in ("model.safetensors", "trace.csv"):
+            assert (out / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["best-parent", "mean-parent", "uniform-average", "ensemble", "greedy-soup",
+     "interpolation-grid", "random-search", "train-on"],
+)  # fmt: skip
+def test_every_control_runs_on_a_users_checkpoints(parents, tmp_path, method):
+    budget = {"random-search": ["evaluations=5"], "train-on": ["images=100"]}.get(method, [])
+    given = ["--set", *budget] if budget else []
+    out = tmp_path / method
+    assert call("merge", "--method", method, *given, *PROBLEM, "--parents", *parents,
+                "--seed", 0, "--out", out) == 0  # fmt: skip
+    assert call("evaluate", "--runs", out, "--out", tmp_path / "m.csv") == 0
+    if method == "uniform-average":
+        a, b = (load_weights(path) for path in parents)
+        merged = load_weights(out / "model.safetensors")
+        for name, tensor in merged.items():
+            if tensor.is_floating_point():
+                torch.testing.assert_close(tensor, ((a[name].double() + b[name]) / 2).float())
+
+
+def test_bad_input_ends_in_one_line_and_status_2(parents, tmp_path, capsys):
+    a, b = parents
+    merge = ["merge", *MEGA, "--seed", 0, "--out", tmp_path / "x", "--parents"]
+    twin = tmp_path / "twin.safetensors"
+    shutil.copy(a, twin)
+    assert "same weights" in refused(capsys, *merge, a, twin)
+    assert "same weights" in refused(capsys, *merge, a, a)
+
+    wide = tmp_path / "wide.safetensors"
+    store.save_weights(wide, models.build("resnet8", 10, streams.generator("w")).state_dict())
+    assert "has shape" in refused(capsys, *merge, a, wide)
+
+    broken = load_weights(b)
+    broken["linear.bias"][0] = torch.nan
+    store.save_weights(tmp_path / "nan.safetensors", broken)
+    assert "NaN" in refused(capsys, *merge, a, tmp_path / "nan.safetensors")
+
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(a.read_bytes()[:1000])
+    assert "not a whole safetensors file" in refused(capsys, *merge, a, cut)
+    assert "no checkpoint at" in refused(capsys, *merge, a, tmp_path / "none.safetensors")
+    assert "did you mean 'population'" in refused(capsys, *merge, a, b, "--set", "populaton=3")
+    assert "key=value" in refused(capsys, *merge, a, b, "--set", "population")
+    assert "leaky" in refused(capsys, *merge, a, b, "--fitness", "split=test")
+    assert "did you mean 'mega'" in refused(capsys, *merge, a, b, "--method", "meg")
+    assert "did you mean 'digits'" in refused(capsys, *merge, a, b, "--data", "digts")
+    assert "at least 2 parents" in refused(capsys, *merge, a)
+    assert "leave one over" in refused(
+        capsys, *merge, a, b, parents[0].parent / "epoch-001.safetensors"
+    )
+    assert not (tmp_path / "x" / "run.json").exists()
+
+
+def test_missing_data_says_where_it_should_be(parents, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MERGESUITE_DATA", str(tmp_path / "nowhere"))
+    message = refused(capsys, "data", "--data", "cifar10", "--out", tmp_path / "m.json")
+    assert "MERGESUITE_DATA" in message
+
+
+def test_a_leak_on_purpose_is_recorded(parents, tmp_path):
+    out = tmp_path / "leak"
+    assert call("merge", *MEGA, "--parents", *parents, "--seed", 0, "--out", out, "--leaky",
+                "--protocol", "released", "--fitness", "split=test") == 0  # fmt: skip
+    record = store.read_json(out / "run.json")
+    assert record["leaky"]
+    assert record["args"]["fitness"]["split"] == "test"
+
+
+def test_every_command_has_help_with_an_example(capsys):
+    stages = build_parser()._subparsers._group_actions[0].choices
+    assert set(stages) >= {
+        "data", "train", "merge", "evaluate", "collect", "compare", "tables", "figures", "report",
+        "check", "accept", "list", "new-paper",
+    }  # fmt: skip
+    for name in stages:
+        with pytest.raises(SystemExit) as ended:
+            main([name, "--help"])
+        assert ended.value.code == 0
+        assert f"example: mergesuite {name}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("what", ["papers", "methods", "models", "datasets", "controls"])
+def test_list_is_readable_by_programs(what, capsys):
+    assert call("list", what, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows
+    assert all(row["name"] for row in rows)
+    if what == "methods":
+        assert all(row["citation"] and "parameters" in row for row in rows)
+
+
+def test_population_is_the_contract_of_searches():
+    """`ask` and `tell` are what a method of another package has to offer."""
+    assert {"start", "ask", "tell", "state", "restore", "best"} <= set(dir(Population))

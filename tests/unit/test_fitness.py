@@ -1,0 +1,211 @@
+"""The evaluator against the plain loop: a network, its weights loaded, argmax, one batch."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mergesuite import models, streams
+from mergesuite.batchnorm import reestimate
+from mergesuite.fitness import Evaluator
+from mergesuite.images import Normalise
+from mergesuite.weights import WeightSpace
+
+N = 130  # no multiple of the chunk, and the last chunk is short
+
+
+def draw(*shape, name="x"):
+    return torch.randn(*shape, generator=streams.generator("test", name))
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """A net whose statistics fit its weights, images, and labels that it gets right by half."""
+    torch.set_num_threads(1)
+    module = models.build("resnet8-w8", 10, streams.generator("net"))
+    rng = streams.generator("images")
+    images = torch.randint(256, (N, 3, 32, 32), generator=rng, dtype=torch.uint8)
+    reestimate(module, images)
+    module.eval()
+    with torch.no_grad():
+        guess = module(images.float() / 255).argmax(1)
+    other = torch.randint(10, (N,), generator=rng)
+    labels = torch.where(torch.rand(N, generator=rng) < 0.5, guess, other)
+    space = WeightSpace(module, "parameters+statistics")
+    base = space.flatten(module.state_dict())
+    sizes = torch.logspace(-4, -0.5, 12)
+    noise = draw(12, space.dim) * base.abs().mean()
+    candidates = torch.cat([base[None], base + sizes[:, None] * noise])
+    return module, space, images, labels, space.clamp(candidates)
+
+
+def plain_counts(module, space, images, labels, candidates):
+    """Correct answers per candidate, as the released loops count them."""
+    counts = []
+    for vector in candidates:
+        space.load(module, vector)
+        with torch.no_grad():
+            logits = module.eval()(images.float() / 255)
+        finite = torch.isfinite(logits).all(1)
+        counts.append(int(((logits.argmax(1) == labels) & finite).sum()))
+    return counts
+
+
+LEVERS = ["fold", "reject", "order", "remember"]
+
+
+@pytest.mark.parametrize("off", [[], LEVERS, *[[lever] for lever in LEVERS]])
+def test_counts_are_those_of_the_plain_loop_with_any_lever_off(problem, off):
+    module, space, images, labels, candidates = problem
+    expected = plain_counts(*problem)
+    evaluator = Evaluator(module, space, images, labels, **dict.fromkeys(off, False))
+    scores = evaluator.scores(candidates)
+    assert scores.correct.tolist() == expected
+    assert scores.exact.all()
+    assert scores.exceeded.all()
+    assert len(set(expected)) > 4  # the case says something
+
+
+@pytest.mark.parametrize("off", [[], *[[lever] for lever in LEVERS]])
+def test_thresholds_do_not_change_who_is_accepted(problem, off):
+    module, space, images, labels, candidates = problem
+    counts = torch.tensor(plain_counts(*problem), dtype=torch.float64)
+    for shift in (-20.0, -1.0, -0.5, 0.0, 0.5, 1.0, 30.0, 500.0):
+        evaluator = Evaluator(module, space, images, labels, **dict.fromkeys(off, False))
+        evaluator.scores(candidates[:3])
+        thresholds = counts + shift
+        scores = evaluator.scores(candidates, thresholds)
+        assert torch.equal(scores.exceeded, counts > thresholds)
+        assert torch.equal(scores.fitness[scores.exceeded], counts[scores.exceeded])
+        assert bool((scores.fitness[~scores.exceeded] <= thresholds[~scores.exceeded]).all())
+
+
+def test_a_hopeless_candidate_stops_early_and_hardest_first_stops_earlier(problem):
+    module, space, images, labels, candidates = problem
+    target = plain_counts(module, space, images, labels, candidates[:1])
+    threshold = torch.tensor(target, dtype=torch.float64)
+    images_used = {}
+    for order in (False, True):
+        evaluator = Evaluator(module, space, images, labels, order=order, chunk=10)
+        evaluator.scores(candidates[:1])
+        scores = evaluator.scores(candidates[-1:], threshold)
+        assert not scores.exceeded[0]
+        images_used[order] = int(scores.images[0])
+    assert images_used[True] < images_used[False] <= N
+
+
+def test_what_was_scored_is_not_computed_again(problem):
+    module, space, images, labels, candidates = problem
+    evaluator = Evaluator(module, space, images, labels)
+    first = evaluator.scores(candidates[:2])
+    again = evaluator.scores(candidates[:2])
+    assert again.images.tolist() == [0, 0]
+    assert again.correct.tolist() == first.correct.tolist()
+    evaluator.forget()
+    assert evaluator.scores(candidates[:1]).images[0] >= N
+
+
+@pytest.mark.parametrize("damage", ["nan weight", "infinite weight", "negative variance"])
+@pytest.mark.parametrize("metric", ["accuracy", "cross-entropy"])
+def test_a_broken_candidate_never_wins(problem, damage, metric):
+    module, space, images, labels, candidates = problem
+    broken = candidates[:1].clone()
+    if damage == "negative variance":
+        broken[:, space.variances] = -1.0
+    else:
+        broken[0, 0] = torch.nan if damage == "nan weight" else torch.inf
+    evaluator = Evaluator(module, space, images, labels, metric=metric)
+    scores = evaluator.scores(broken, torch.tensor([0.0 if metric == "accuracy" else -1e9]))
+    assert not scores.exceeded[0]
+    assert not scores.fitness[0] > (0 if metric == "accuracy" else -1e9)
+
+
+def test_cross_entropy_is_that_of_torch_and_rejection_does_not_change_it(problem):
+    module, space, images, labels, candidates = problem
+    expected = []
+    for vector in candidates:
+        space.load(module, vector)
+        with torch.no_grad():
+            logits = module(images.float() / 255)
+        expected.append(-float(F.cross_entropy(logits.double(), labels)))
+    evaluator = Evaluator(module, space, images, labels, metric="cross-entropy")
+    full = evaluator.scores(candidates).fitness
+    assert full.tolist() == pytest.approx(expected, rel=1e-5)
+    for shift in (-0.1, -1e-9, 0.0, 1e-9, 0.1):
+        fresh = Evaluator(module, space, images, labels, metric="cross-entropy", chunk=10)
+        fresh.scores(candidates[:1])
+        scores = fresh.scores(candidates, full + shift)
+        assert torch.equal(scores.exceeded, full > full + shift)
+
+
+def test_statistics_are_re_estimated_for_every_candidate(problem):
+    module, space, images, labels, candidates = problem
+    spoilt = candidates.clone()
+    spoilt[:, space.statistics] = 1.0
+    evaluator = Evaluator(module, space, images, labels, reestimate_on=images[:60])
+    got = evaluator.scores(spoilt).correct.tolist()
+    expected = []
+    for vector in candidates:
+        space.load(module, vector)
+        reestimate(module, images[:60])
+        with torch.no_grad():
+            expected.append(int((module(images.float() / 255).argmax(1) == labels).sum()))
+    assert got == expected
+    assert evaluator.calibration_images == 60 * len(candidates)
+
+
+def test_the_released_score_is_the_unweighted_mean_of_batches(problem):
+    module, space, images, labels, candidates = problem
+    space.load(module, candidates[0])
+    with torch.no_grad():
+        hits = (module(images.float() / 255).argmax(1) == labels).double()
+    expected = 100 * (float(hits[:100].mean()) + float(hits[100:].mean())) / 2
+    evaluator = Evaluator(module, space, images, labels, batch_mean=100)
+    assert float(evaluator.scores(candidates[:1]).fitness[0]) == pytest.approx(expected, rel=1e-12)
+
+
+def test_inputs_are_normalised_as_asked():
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
+    images = torch.randint(256, (2, 3, 4, 4), generator=streams.generator("n"), dtype=torch.uint8)
+    expected = (images / 255 - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(
+        1, 3, 1, 1
+    )
+    torch.testing.assert_close(Normalise(mean, std)(images), expected)
+
+
+def test_a_network_without_batchnorm_is_scored(problem):
+    _, _, images, labels, _ = problem
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    space = WeightSpace(module)
+    vectors = draw(2, space.dim, name="linear")
+    evaluator = Evaluator(module, space, images, labels)
+    expected = plain_counts(module, space, images, labels, vectors)
+    assert evaluator.scores(vectors).correct.tolist() == expected
+
+
+def test_near_ties_are_decided_by_the_network_itself(problem):
+    """Two classes with equal weights tie on every image: argmax takes the first of them."""
+    module, space, images, _, candidates = problem
+    vector = candidates[0].clone()
+    entries = space.unflatten(vector)
+    name = next(n for n in reversed(space.names) if n.endswith("weight"))
+    entries[name][1] = entries[name][0]
+    bias = name.replace("weight", "bias")
+    entries[bias][:2] = 50.0
+    for label, expected in ((0, N), (1, 0)):
+        labels = torch.full((N,), label)
+        evaluator = Evaluator(module, space, images, labels)
+        assert int(evaluator.scores(vector[None]).correct[0]) == expected
+
+
+def test_a_redraw_forgets_and_takes_the_asked_number(problem):
+    module, space, images, labels, candidates = problem
+    evaluator = Evaluator(module, space, images, labels)
+    evaluator.scores(candidates[:1])
+    evaluator.redraw(streams.generator("r"), augment="crop-flip", size=40)
+    assert evaluator.n == 40
+    scores = evaluator.scores(candidates[:1])
+    assert scores.images[0] >= 40
+    assert math.isfinite(float(scores.fitness[0]))
