@@ -239,8 +239,13 @@ def _add_accept(stages) -> None:
     stage = _stage(
         stages,
         "accept",
-        "pin the measured numbers in expected.csv",
+        "pin the measured numbers in expected.csv, publish tables, figures and verdicts",
         "mergesuite accept --paper mega --profile laptop",
+    )
+    stage.add_argument(
+        "--only-pin",
+        action="store_true",
+        help="leave results/published and the paper's README as they are",
     )
     stage.add_argument("--paper", required=True, help="a folder of replications/")
     _add_profile(stage)

@@ -469,13 +469,16 @@ def check(options: Namespace) -> None:
 
 
 def accept(options: Namespace) -> None:
-    """Pin the measured numbers of one paper and profile."""
+    """Pin the measured numbers of one paper and profile, and publish them."""
     from mergesuite import expected
+    from mergesuite.publish import publish
 
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     count = expected.accept_paper(
         _folder(options.paper), options.profile, options.results, today, provenance.versions()
     )
+    if not options.only_pin:
+        publish(_folder(options.paper), options.profile, options.results)
     print(f"{count} numbers pinned in {_folder(options.paper) / 'expected.csv'}")
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import random
 import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -38,6 +40,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     ],
     "shade": [{"generations": 5}],
     "lshade-epsin": [{"evaluations": 50}],
+    "cma-es": [{"evaluations": 64}, {"evaluations": 21, "sigma": 0.3}],
     "random-search": [
         {"evaluations": 21, "batch": 4},
         {"evaluations": 21, "include_parents": True, "mutation": "element", "mutation_rate": 0.5},
@@ -88,6 +91,11 @@ def run(method, score=sphere):
         answer(method, proposal, score)
         scores.append(method.best[1])
     return asked, scores
+
+
+def global_states():
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002
+    return repr(numpy_state), random.getstate(), torch.get_rng_state().tolist()
 
 
 def fingerprint(name, params):
@@ -223,6 +231,19 @@ def test_losing_scores_may_be_any_bound(name, params):
         exceeded = scores > bars
         bounded.tell(torch.where(exceeded, scores, scores - 1.0), exceeded)
     assert torch.equal(exact.best[0], bounded.best[0])
+
+
+@every
+def test_no_global_generator_is_read_or_moved(name, params):
+    results = []
+    for seed in (0, 1):
+        np.random.seed(seed)  # noqa: NPY002
+        random.seed(seed)
+        torch.manual_seed(seed)
+        before = global_states()
+        results.append(fingerprint(name, params))
+        assert global_states() == before
+    assert results[0] == results[1]
 
 
 def test_same_seed_same_bytes_in_another_process():

@@ -65,6 +65,7 @@ class Mega(Population):
             )
         self._level = list(level)  # what waits to be merged in this level
         self._merged: list[Tensor] = []  # what this level has made
+        self._merge, self._told = 0, {}
         self._begin()
 
     def _begin(self) -> None:
@@ -74,6 +75,7 @@ class Mega(Population):
         self._individuals = torch.stack([(1 - a) * left + a * right for a in alpha])
         self._fitness = torch.full((self.population,), torch.nan, dtype=torch.float64)
         self._generation = 1
+        self._merge += 1
         self._best: tuple[Tensor | None, float] = (None, -torch.inf)
 
     @property
@@ -104,6 +106,12 @@ class Mega(Population):
         top = int(self._fitness.argmax())  # the first maximum
         if float(self._fitness[top]) > self._best[1]:
             self._best = (self._individuals[top].clone(), float(self._fitness[top]))
+        self._told = {
+            "best": self._best[1],
+            "mean": float(self._fitness.mean()),
+            "generation": self._generation,
+            "merge": self._merge,
+        }
         if self._generation == self.generations:
             self._advance()
             return
@@ -157,14 +165,8 @@ class Mega(Population):
             self._begin()
 
     def trace(self) -> dict[str, float]:
-        """Best and mean score, generation, and how many models still wait in this level."""
-        known = self._fitness[~torch.isnan(self._fitness)]
-        return {
-            "best": self._best[1],
-            "known_mean": float(known.mean()) if len(known) else float("nan"),
-            "generation": self._generation,
-            "waiting": len(self._level),
-        }
+        """Of the generation told last: best so far, mean score, its number, and which merge."""
+        return dict(self._told)
 
     def state(self) -> dict[str, Any]:
         """Everything that `tell` reads."""
@@ -174,6 +176,8 @@ class Mega(Population):
             "generation": self._generation,
             "best": self._best[0],
             "best_score": self._best[1],
+            "merge": self._merge,
+            "told": dict(self._told),
             "level": list(self._level),
             "merged": list(self._merged),
             "rng": self.rng.state(),
@@ -185,6 +189,7 @@ class Mega(Population):
         self._fitness = state["fitness"].clone()
         self._generation = state["generation"]
         self._best = (state["best"], state["best_score"])
+        self._merge, self._told = state["merge"], dict(state["told"])
         self._level = list(state["level"])
         self._merged = list(state["merged"])
         self.rng.restore(state["rng"])

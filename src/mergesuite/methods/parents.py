@@ -3,15 +3,20 @@
 from torch import Tensor
 
 from mergesuite.methods import Combination, OneStep, method
+from mergesuite.methods.pool import counted
 
 
 @method("best-parent", cite="control")
 class BestParent(OneStep):
-    """The parent with the highest score on the search split, as it is; of equals the first."""
+    """The parent with the highest score on the search split, as it is; of equals the first.
+
+    A parent whose score is NaN or infinite is taken only where no parent has a finite one.
+    """
 
     def combine(self, parents: Tensor, fitness: Tensor) -> Combination:
         """`(1, d)`: the best of `parents` `(k, d)`."""
-        return Combination(parents[int(fitness.argmax())][None])
+        # argmax alone takes NaN for the largest number.
+        return Combination(parents[int(counted(fitness).argmax())][None])
 
 
 @method("mean-parent", cite="control")
