@@ -169,6 +169,18 @@ def test_missing_data_says_where_it_should_be(parents, tmp_path, capsys, monkeyp
     assert "MERGESUITE_DATA" in message
 
 
+def test_data_with_a_wrong_checksum_are_refused(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name in ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5",
+                 "test_batch", "batches.meta"):  # fmt: skip
+        (folder / name).write_bytes(b"not what was published")
+    monkeypatch.setenv("MERGESUITE_DATA", str(tmp_path))
+    message = refused(capsys, "data", "--data", "cifar10", "--out", tmp_path / "m.json")
+    assert "cifar-10-batches-py" in message
+    assert not (tmp_path / "m.json").exists()
+
+
 def test_a_leak_on_purpose_is_recorded(parents, tmp_path):
     out = tmp_path / "leak"
     assert call("merge", *MEGA, "--parents", *parents, "--seed", 0, "--out", out, "--leaky",

@@ -285,7 +285,8 @@ def test_an_unsound_row_is_wrong(bad):
 @pytest.fixture(scope="module")
 def problem():
     torch.set_num_threads(1)
-    data = Data(name="digits", sizes={"fit": 60, "search": 40, "test": 30})
+    sizes = {"fit": 60, "search": 40, "test": 30}
+    data = Data.model_validate({"name": "digits", "sizes": sizes})
     return Problem("resnet8-w8", data, torch.device("cpu"))
 
 

@@ -1,4 +1,4 @@
-"""From a paper.yaml to jobs: arguments that the command line reads back, groups, what is measured."""
+"""From a paper.yaml to jobs: arguments that the command line reads back, groups, measurements."""
 
 import shlex
 
@@ -84,10 +84,12 @@ def read_back(stage, arguments, *rest):
 
 
 def read_data(options):
-    return spec.Data(
-        name=options.data,
-        sizes=commands.pairs(options.sizes, "--sizes"),
-        normalise=options.normalise,
+    return spec.Data.model_validate(
+        {
+            "name": options.data,
+            "sizes": commands.pairs(options.sizes, "--sizes"),
+            "normalise": options.normalise,
+        }
     )
 
 
@@ -165,7 +167,8 @@ def test_groups_divide_the_seeds_of_merged_subjects(jobs, size, pair, mixed):
     assert of("mega-pair") == of("average-pair") == pair
     assert of("average-mixed") == mixed
     assert {subject for subject, _ in found} == {s for s, parts in work.subjects.items() if parts}
-    assert sum(of("average-cycles"), []) == [0, 1, 2, 3, 4]  # six seeds, five replicates
+    cycles = [seed for seeds in of("average-cycles") for seed in seeds]
+    assert cycles == [0, 1, 2, 3, 4]  # six seeds, five replicates
 
 
 def test_measured_is_each_model_and_each_population_with_its_entries(jobs):
@@ -241,4 +244,4 @@ def test_manifests_are_named_by_all_that_is_set(jobs):
     named = plan.manifests([work])
     assert sorted(d.name for d in named.values()) == ["digits", "folder:my images/a b"]
     assert all("/" not in slug and ":" not in slug for slug in named)
-    assert plan.slug(spec.Data(name="digits")) != plan.slug(work.paper.data)
+    assert plan.slug(spec.Data.model_validate({"name": "digits"})) != plan.slug(work.paper.data)

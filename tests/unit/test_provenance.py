@@ -103,7 +103,7 @@ def test_order_and_repetition_of_modules_do_not_matter():
     assert provenance.code_digest("methods.mega") != both
 
 
-@pytest.mark.parametrize("module", ["plan", "spec", "stats", "methods.lshade_epsin"])
+@pytest.mark.parametrize("module", ["plan", "spec", "tables"])
 def test_the_closure_has_all_that_python_itself_loads(module):
     script = (
         f"import sys, mergesuite.{module}\n"
