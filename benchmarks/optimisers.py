@@ -360,7 +360,7 @@ def main() -> None:
     if options.out:
         store.write_csv(options.out / "optimisers.csv", runs)
         figure(runs, options.out / "optimisers.svg")
-        insert(options.out / "optimisers.md", text)
+        insert(options.out / "optimisers.md", f"{text}\n\n![every run](optimisers.svg)")
 
 
 if __name__ == "__main__":

@@ -199,6 +199,8 @@ def _reported(
             )
         rows.append([_in_fractions(reported[i]) for i in ids])
     best = max if claim.direction == "higher" else min
+    if claim.reported and all(reported[i].metric.endswith("_gain") for i in claim.reported):
+        return None, None, float(np.mean(rows[0]))  # only the difference is published
     subject = float(np.mean(rows[0])) if rows[0] else None
     against = best(rows[1]) if rows[1] else None
     if subject is None or against is None:
@@ -208,7 +210,8 @@ def _reported(
 
 def _in_fractions(row: spec.Reported) -> float:
     """A reported value in the unit that is measured: per cent become fractions."""
-    return row.value / 100 if row.unit.strip() in {"%", "percent", "per cent"} else row.value
+    hundredths = {"%", "percent", "per cent", "percentage points"}
+    return row.value / 100 if row.unit.strip() in hundredths else row.value
 
 
 def _noting(paper: spec.Paper, claim: spec.Claim, outcome: Verdict, main: Comparison) -> Verdict:

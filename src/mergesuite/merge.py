@@ -116,7 +116,7 @@ def merge(
     score: float | None = None
     if isinstance(method, Population):
         method.tensors = space.sizes
-        if settings.protocol != "released":
+        if method.noisy and settings.protocol != "released":
             method.mutable = ~space.statistics.to(problem.device)
         trace = search(
             method, evaluator, vectors, fitness, settings, out=out, key=key, meter=meter,

@@ -30,6 +30,7 @@ from mergesuite.registry import nearest
 
 PROFILES = ("smoke", "laptop", "cifar-cpu", "full")
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=24)]
+Scalar = int | float | str | bool
 Split = Literal["fit", "search", "test"]
 Protocol = Literal["published", "released", "clean"]
 
@@ -115,7 +116,7 @@ class Model(Strict):
     seeds: int = Field(1, ge=1, description="how many are trained: seeds 0..seeds-1")
     start: Slug | None = Field(None, description="model (same seed) that training starts at")
     data: Data | None = Field(None, description="if other than the paper's")
-    options: dict[str, int | float | str | bool] = Field(
+    options: dict[str, Scalar | dict[str, Scalar]] = Field(
         default_factory=dict, description="further arguments of mergesuite.models.build"
     )
 

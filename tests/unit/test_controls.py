@@ -259,6 +259,12 @@ def test_a_tie_by_hand():
     assert combine(outputs[..., [1, 0, 2]], "votes").argmax(1).tolist() == [1]
 
 
+def test_two_hesitant_votes_beat_a_sure_one():
+    outputs = torch.tensor([[[0.1, 0.0]], [[0.1, 0.0]], [[0.0, 9.0]]])
+    assert combine(outputs, "probabilities").argmax(1).tolist() == [1]
+    assert combine(outputs, "votes").argmax(1).tolist() == [0]
+
+
 # Measures
 
 

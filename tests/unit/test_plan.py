@@ -5,7 +5,7 @@ import shlex
 import pytest
 import yaml
 
-from mergesuite import commands, plan, registry, spec
+from mergesuite import plan, registry, runs, spec
 from mergesuite.cli import build_parser
 from mergesuite.errors import UserError
 
@@ -87,7 +87,7 @@ def read_data(options):
     return spec.Data.model_validate(
         {
             "name": options.data,
-            "sizes": commands.pairs(options.sizes, "--sizes"),
+            "sizes": runs.pairs(options.sizes, "--sizes"),
             "normalise": options.normalise,
         }
     )
@@ -99,9 +99,9 @@ def test_train_arguments_read_back_to_the_same_settings(jobs, model):
     options = read_back("train", work.train_arguments(model))
     entry = work.paper.models[model]
     assert options.model == entry.build
-    assert commands.pairs(options.option, "--option") == entry.options
+    assert runs.pairs(options.option, "--option") == entry.options
     assert read_data(options) == work.paper.data_of(model)
-    given = commands.pairs(options.set, "--set")
+    given = runs.pairs(options.set, "--set")
     assert spec.check_settings(spec.Recipe, given, "--set") == entry.recipe
 
 
@@ -115,14 +115,14 @@ def test_merge_arguments_read_back_to_the_same_settings(jobs, subject):
     entry = work.paper.methods[slug]
     model = work.paper.model_of(population)
     assert (options.method, options.model) == (entry.use, model.build)
-    assert commands.pairs(options.option, "--option") == model.options
+    assert runs.pairs(options.option, "--option") == model.options
     assert read_data(options) == work.data_of(subject)
-    params = commands.pairs(options.set, "--set")
+    params = runs.pairs(options.set, "--set")
     assert params == entry.params
     assert registry.check_params(entry.use, params) == registry.check_params(
         entry.use, entry.params
     )
-    given = commands.pairs(options.fitness, "--fitness")
+    given = runs.pairs(options.fitness, "--fitness")
     assert spec.check_settings(spec.Fitness, given, "--fitness") == entry.fitness
     assert (options.protocol, options.part) == (entry.protocol, entry.part)
     assert (options.start_from, options.leaky) == (entry.parents, entry.leaky)

@@ -69,7 +69,11 @@ class Population(Method, ABC):
     tensors: list[int] | None = None
     """Sizes of the tensors that make up a vector, in order (set by the driver before `start`)."""
     mutable: Tensor | None = None
-    """`(d,)` bool: coordinates that the search may change beyond interpolation; None: all."""
+    """`(d,)` bool: coordinates that the search may change; None: all. The driver protects BatchNorm
+    statistics in this way from a method that adds noise (`noisy`), unless the protocol is
+    `released`; a method that only recombines members treats them as it treats weights."""
+
+    noisy: ClassVar[bool] = False
 
     def __init__(self, **params: Any) -> None:
         """Check `params`; `start` or `restore` comes next."""

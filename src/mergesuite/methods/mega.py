@@ -34,6 +34,8 @@ class Mega(Population):
     the released code breeds and never scores them.
     """
 
+    noisy = True
+
     population: int = Field(20, ge=2, description="individuals N (section 4.1)")
     generations: int = Field(20, ge=1, description="generations G (section 4.1)")
     tournaments: int = Field(4, ge=2, description="tournaments K per child (section 4.1)")

@@ -28,6 +28,8 @@ class RandomSearch(Population):
     Two vectors and one batch are all the memory beside the parents.
     """
 
+    noisy = True
+
     evaluations: int = Field(381, ge=1, description="points in all; 381 = MeGA with N = G = 20")
     batch: int = Field(16, ge=1, description="points proposed at a time")
     include_parents: bool = Field(False, description="start from the best parent's score")
