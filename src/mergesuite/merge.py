@@ -103,7 +103,7 @@ def merge(
     for i, state in enumerate(state_dicts.values()):
         module.load_state_dict(state)  # what is not in the vector is the parent's own
         fitness[i] = evaluator.scores(vectors[i : i + 1]).fitness[0]
-    top = int(torch.nan_to_num(fitness, nan=-torch.inf).argmax())
+    top = int(torch.nan_to_num(fitness, nan=-torch.inf, posinf=-torch.inf).argmax())
     base = list(state_dicts.values())[top]
     module.load_state_dict(base)
     meter.add(forward_images=len(vectors) * evaluator.n + evaluator.calibration_images)

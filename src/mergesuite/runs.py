@@ -51,10 +51,7 @@ def pairs(words: list[str], flag: str) -> dict[str, Any]:
 
 
 def _number(text: str) -> str | float:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    return float(text) if re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", text) else text
 
 
 def data_settings(options: Namespace) -> spec.Data:
