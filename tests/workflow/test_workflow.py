@@ -1,5 +1,6 @@
 """The workflow as a user runs it, on a copy of the checkout's specs."""
 
+import json
 import os
 import re
 import shutil
@@ -76,8 +77,9 @@ def test_lint_is_silent():
 def test_a_wrong_config_is_refused_before_anything_runs(checkout, config, message):
     done = snakemake(checkout, "-n", "--config", config, check=False)
     assert done.returncode != 0
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    said = done.stdout + done.stderr
+    assert message in said
+    assert "Traceback" not in said
 
 
 def test_a_wrong_spec_is_refused_before_anything_runs(checkout, tmp_path):
@@ -87,7 +89,7 @@ def test_a_wrong_spec_is_refused_before_anything_runs(checkout, tmp_path):
     file.write_text(file.read_text() + "\ntitel: x\n")
     done = snakemake(copy, "-n", check=False)
     assert done.returncode != 0
-    assert "did you mean 'title'" in done.stderr
+    assert "did you mean 'title'" in done.stdout + done.stderr
 
 
 def test_the_report_is_there_and_needs_no_network(finished):
@@ -120,7 +122,7 @@ def test_a_second_run_does_nothing(finished):
 def test_editing_one_entry_re_runs_its_jobs_and_what_follows(finished, tmp_path):
     file = finished / "replications/mega/paper.yaml"
     before = file.read_text()
-    raw = yaml.safe_load(before)
+    raw = json.loads(json.dumps(yaml.safe_load(before)))  # anchors become entries of their own
     raw["title"] += " (edited)"
     raw["profiles"]["smoke"]["methods"]["polish-clean"]["params"]["generations"] = 2
     try:
@@ -130,9 +132,9 @@ def test_editing_one_entry_re_runs_its_jobs_and_what_follows(finished, tmp_path)
         file.write_text(before)
     planned = jobs(done.stdout + done.stderr)
     merges = {name for name in planned if name.startswith("merge_")}
-    assert merges == {"merge_mega_polish-clean-pair_0", "merge_mega_polish-clean-four_0"}
+    assert merges == {"merge_mega_polish-clean-pair_0"}
     assert "train" not in planned
-    assert planned["evaluate"] == 2
+    assert planned["evaluate"] == 1
 
 
 def test_check_accepts_what_it_measured_and_notices_a_drift(finished):
@@ -168,7 +170,7 @@ def test_environment_lock_and_project_name_the_same_packages():
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert {"pip": ["-r requirements.lock"]} in conda["dependencies"]
     assert "python=3.11" in conda["dependencies"]
-    assert "http" not in (ROOT / "requirements.lock").read_text()
+    assert "://" not in (ROOT / "requirements.lock").read_text()
     for name in ("torch", "torchvision", "timm", "spikingjelly", "pandas", "matplotlib",
                  "snakemake"):  # fmt: skip
         assert name in wanted
