@@ -20,8 +20,10 @@ $(VENV)/.done: requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
+# The workflow tests fill the cores by themselves, so they do not run side by side.
 test: setup
-	pytest
+	pytest tests --ignore=tests/workflow -n 2 --dist worksteal
+	pytest tests/workflow
 
 lint: setup
 	ruff check

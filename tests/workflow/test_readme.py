@@ -12,7 +12,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
 COMMANDS = [line for block in BLOCKS for line in block.strip().splitlines()]
-pytestmark = pytest.mark.xdist_group("readme")
 
 
 def run(command, folder):

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.xdist_group("workflow")
 
 
 def snakemake(folder, *words, check=True):
