@@ -34,14 +34,14 @@ class Config(Strict):
 
 
 def read_config(raw: dict[str, Any]) -> Config:
-    """The checked configuration; `papers` may also be one string with commas.
+    """The checked configuration; `papers` may also be one string with commas, or "all".
 
     Raises:
         UserError: an unknown key, profile or paper.
     """
     papers = raw.get("papers")
     if isinstance(papers, str):
-        raw = {**raw, "papers": [name for name in papers.split(",") if name]}
+        raw = {**raw, "papers": [name for name in papers.split(",") if name != "all"]}
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:

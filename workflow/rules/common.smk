@@ -7,7 +7,7 @@ from mergesuite.errors import UserError
 
 try:
     CONFIG = plan.read_config(config)
-    JOBS = {name: plan.Jobs(name, CONFIG) for name in CONFIG.papers}
+    JOBS = {name: plan.Jobs(name, CONFIG) for name in plan.papers_there()}
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

@@ -16,8 +16,8 @@ for paper in JOBS:
 
 rule report:
     input:
-        expand(f"{ROOT}/{{paper}}/figures/{{figure}}.svg", paper=JOBS, figure=FIGURES),
-        expand(f"{ROOT}/{{paper}}/tables/{{table}}.md", paper=JOBS, table=TABLES),
+        expand(f"{ROOT}/{{paper}}/figures/{{figure}}.svg", paper=CONFIG.papers, figure=FIGURES),
+        expand(f"{ROOT}/{{paper}}/tables/{{table}}.md", paper=CONFIG.papers, table=TABLES),
     output:
         f"{ROOT}/report/index.html",
     log:
@@ -26,7 +26,7 @@ rule report:
         "../../environment.yml"
     params:
         where=WHERE,
-        papers=list(JOBS),
+        papers=CONFIG.papers,
         code=plan.code_digest("report"),
     shell:
         "mergesuite report --papers {params.papers} {params.where} --out {output} 2> {log}"
@@ -34,13 +34,13 @@ rule report:
 
 rule check:
     input:
-        expand(f"{ROOT}/{{paper}}/runs.csv", paper=JOBS),
+        expand(f"{ROOT}/{{paper}}/runs.csv", paper=CONFIG.papers),
     log:
         f"{ROOT}/logs/check.log",
     conda:
         "../../environment.yml"
     params:
         where=WHERE,
-        papers=list(JOBS),
+        papers=CONFIG.papers,
     shell:
         "mergesuite check --papers {params.papers} {params.where} 2>&1 | tee {log}"
