@@ -41,7 +41,7 @@ def read_config(raw: dict[str, Any]) -> Config:
     """
     papers = raw.get("papers")
     if isinstance(papers, str):
-        raw = {**raw, "papers": [name for name in papers.split(",") if name != "all"]}
+        raw = {**raw, "papers": [name for name in papers.split(",") if name not in ("", "all")]}
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
