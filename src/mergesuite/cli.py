@@ -80,6 +80,12 @@ def _add_problem(stage: argparse.ArgumentParser, *, model: bool = True) -> None:
     )
 
 
+def _add_seeds(stage: argparse.ArgumentParser, several: str) -> None:
+    seeds = stage.add_mutually_exclusive_group(required=True)
+    seeds.add_argument("--seed", type=int, help="names every random stream")
+    seeds.add_argument("--seeds", nargs="+", type=int, metavar="N", help=several)
+
+
 def _add_run(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default)")
     stage.add_argument("--out", type=Path, required=True, help="folder for the results")
@@ -113,8 +119,11 @@ def _add_train(stages) -> None:
     stage.add_argument(
         "--set", nargs="+", default=[], metavar="K=V", help="fields of a recipe, e.g. lr=0.01"
     )
-    stage.add_argument("--start", type=Path, help="checkpoint to start from; its head may differ")
-    stage.add_argument("--seed", type=int, required=True, help="names every random stream")
+    stage.add_argument(
+        "--start", nargs="+", type=Path, default=[], metavar="FILE",
+        help="checkpoint to start from, one per seed; its head may differ",
+    )  # fmt: skip
+    _add_seeds(stage, "several runs in one process, results go to OUT/sN")
     _add_run(stage)
 
 
@@ -158,13 +167,11 @@ def _add_merge(stages) -> None:
         help="run.json whose budget this run gets, one per seed",
     )  # fmt: skip
     stage.add_argument("--leaky", action="store_true", help="allow a search on test images")
-    seeds = stage.add_mutually_exclusive_group(required=True)
-    seeds.add_argument("--seed", type=int, help="names every random stream")
-    seeds.add_argument(
-        "--seeds", nargs="+", type=int, metavar="N",
-        help="several runs in one process: the parents are divided evenly among the seeds, "
+    _add_seeds(
+        stage,
+        "several runs in one process: the parents are divided evenly among the seeds, "
         "results go to OUT/sN",
-    )  # fmt: skip
+    )
     _add_run(stage)
 
 

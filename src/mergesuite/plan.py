@@ -30,7 +30,7 @@ class Config(Strict):
     papers: list[str] = Field(default_factory=list, description="default: all")
     results: str = Field("results", description="folder for everything that is produced")
     device: str = Field("auto", description="cpu, cuda or auto")
-    seeds_per_job: int = Field(0, ge=0, description="replicates per merge job; 0: all")
+    seeds_per_job: int = Field(6, ge=0, description="seeds per train or merge job; 0: all")
 
 
 def read_config(raw: dict[str, Any]) -> Config:
@@ -130,14 +130,19 @@ class Jobs:
         """All run folders of a subject."""
         return [self.run(subject, seed) for seed in self.seeds(subject)]
 
-    def groups(self, size: int) -> list[tuple[str, list[int]]]:
+    def merges(self, size: int) -> list[tuple[str, list[int]]]:
         """Every merged subject with its seeds, `size` of them (0: all) at a time."""
-        return [
-            (subject, self.seeds(subject)[first : first + (size or len(self.seeds(subject)))])
-            for subject, parts in self.subjects.items()
-            if parts is not None
-            for first in range(0, len(self.seeds(subject)), size or len(self.seeds(subject)))
-        ]
+        merged = [subject for subject, parts in self.subjects.items() if parts is not None]
+        return [group for subject in merged for group in self._groups(subject, size)]
+
+    def trainings(self, size: int) -> list[tuple[str, list[int]]]:
+        """Every model with its seeds, `size` of them (0: all) at a time."""
+        return [g for model in self.paper.active_models() for g in self._groups(model, size)]
+
+    def _groups(self, subject: str, size: int) -> list[tuple[str, list[int]]]:
+        seeds = self.seeds(subject)
+        size = size or len(seeds)
+        return [(subject, seeds[first : first + size]) for first in range(0, len(seeds), size)]
 
     def checkpoint(self, model: str, seed: int, epoch: int) -> str:
         """The file with a model's weights after an epoch."""

@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,24 +107,63 @@ def _run_record(
 
 
 def train(options: Namespace) -> None:
-    """Train one network."""
+    """Train a network, once per seed; what an earlier process finished is kept."""
+    recipe = spec.check_settings(spec.Recipe, pairs(options.set, "--set"), "--set")
+    outs = _run_folders(options)
+    starts = _share(options.start, list(outs), "--start") if options.start else None
+    shas = {path: _sha(path) for path in options.start}
+    problem = _problem(options)
+    for number, (seed, out) in enumerate(outs.items()):
+        start = starts[number][0] if starts else None
+        settings = {"recipe": recipe.model_dump(), "start": shas[start] if start else None}
+        _train_once(problem, recipe, seed, start, settings, out)
+    _forget_resume(outs)
+
+
+def _run_folders(options: Namespace) -> dict[int, Path]:
+    """The folder of each seed: OUT itself for --seed, OUT/sN for --seeds.
+
+    Raises:
+        UserError: a seed is given twice.
+    """
+    if not options.seeds:
+        return {options.seed: options.out}
+    if len(set(options.seeds)) < len(options.seeds):
+        raise UserError("--seeds names a seed twice: give each once")
+    return {seed: options.out / f"s{seed}" for seed in options.seeds}
+
+
+def _forget_resume(outs: Mapping[int, Path]) -> None:
+    """Drop the resume states once all runs are finished.
+
+    Not sooner: Snakemake deletes the outputs of a job that it starts again, finished seeds too.
+    """
+    for out in outs.values():
+        (out / "resume.pt").unlink(missing_ok=True)
+
+
+def _train_once(
+    problem: Problem,
+    recipe: spec.Recipe,
+    seed: int,
+    start: Path | None,
+    settings: dict[str, Any],
+    out: Path,
+) -> None:
     from mergesuite.runtime import Meter
     from mergesuite.train import Trainer
     from mergesuite.train import train as train_to_the_end
 
-    recipe = spec.check_settings(spec.Recipe, pairs(options.set, "--set"), "--set")
-    problem, meter = _problem(options), Meter()
-    settings = {"recipe": recipe.model_dump(), "start": _sha(options.start)}
-    code = provenance.code_digest("train")
-    record = _run_record(problem, options.seed, settings, code, meter)
-    module = problem.network(options.seed)
-    if options.start:
-        _start_from(module, options.start)
+    meter, code = Meter(), provenance.code_digest("train")
+    record = _run_record(problem, seed, settings, code, meter)
+    module = problem.network(seed)
+    if start:
+        _start_from(module, start)
     metadata = {"model": problem.build, "classes": str(problem.classes), "spec": record["spec"]}
     images, labels = problem.images("fit")
     trainer = Trainer(
         module, recipe, images, labels,
-        normalise=problem.normalise, stream=("train", options.seed), meter=meter,
+        normalise=problem.normalise, stream=("train", seed), meter=meter,
     )  # fmt: skip
 
     def save(path: Path, trained: Any) -> None:
@@ -133,25 +172,24 @@ def train(options: Namespace) -> None:
 
     curve = train_to_the_end(
         trainer,
-        out=options.out,
-        key=f"{record['spec']} {options.seed} {code}",
+        out=out,
+        key=f"{record['spec']} {seed} {code}",
         held_out=problem.images("search"),
         normalise=problem.normalise,
         meter=meter,
         save=save,
     )
-    store.write_rows(options.out / "curve.csv", curve)
-    record |= _run_record(problem, options.seed, settings, code, meter)
+    store.write_rows(out / "curve.csv", curve)
+    record |= _run_record(problem, seed, settings, code, meter)
     store.write_json(
-        options.out / "run.json", {**record, "kind": "parent", "method": "train", "parents": []}
+        out / "run.json", {**record, "kind": "parent", "method": "train", "parents": []}
     )
-    (options.out / "resume.pt").unlink(missing_ok=True)
 
 
-def _sha(path: Path | None) -> str | None:
-    if path is not None and not path.is_file():
+def _sha(path: Path) -> str:
+    if not path.is_file():
         raise UserError(f"no checkpoint at {path}: check the path")
-    return store.sha256(path) if path else None
+    return store.sha256(path)
 
 
 def _start_from(module: Any, path: Path) -> None:
@@ -179,12 +217,12 @@ def merge(options: Namespace) -> None:
     params = pairs(options.set, "--set")
     registry.check_params(options.method, params)
     fitness = spec.check_settings(spec.Fitness, pairs(options.fitness, "--fitness"), "--fitness")
-    seeds = options.seeds or [options.seed]
-    groups = _share(options.parents, seeds, "--parents")
-    budgets = _share(options.budget_of, seeds, "--budget-of") if options.budget_of else None
+    outs = _run_folders(options)
+    groups = _share(options.parents, list(outs), "--parents")
+    budgets = _share(options.budget_of, list(outs), "--budget-of") if options.budget_of else None
     shas = {path: _sha(path) for path in options.parents}
     problem = _problem(options)
-    for number, seed in enumerate(seeds):
+    for number, (seed, out) in enumerate(outs.items()):
         parents = [{"path": str(p), "sha256": shas[p], **_origin(p)} for p in groups[number]]
         budget = store.read_json(budgets[number][0])["cost"] if budgets else None
         described = {
@@ -197,8 +235,8 @@ def merge(options: Namespace) -> None:
             "leaky": options.leaky,
             "budget": budget,
         }
-        out = options.out / f"s{seed}" if options.seeds else options.out
         _merge_once(options, problem, seed, parents, described, out)
+    _forget_resume(outs)
 
 
 def _share(paths: Sequence[Path], seeds: Sequence[int], flag: str) -> Sequence[Sequence[Path]]:
@@ -272,7 +310,6 @@ def _merge_once(
         "combine": merged.combine,
     }
     store.write_json(out / "run.json", record)
-    (out / "resume.pt").unlink(missing_ok=True)
 
 
 def _origin(path: Path) -> dict[str, Any]:

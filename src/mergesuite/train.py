@@ -183,7 +183,7 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train to the end of the recipe, resuming what an earlier process with `key` left in `out`.
 
-    `save` writes the weights of a kept epoch to a path. `held_out`: images and labels of the
+    `save` writes the weights of a kept epoch, and at the end of the last, to a path. `held_out`: images and labels of the
     search split, scored after each epoch for the curve only; nothing is selected by it.
 
     Returns:
@@ -207,7 +207,7 @@ def train(
             f"epoch {epoch + 1}/{recipe.epochs}: loss {row['loss']:.4f}, "
             f"fit {row['fit_accuracy']:.4f}, search {score:.4f}"
         )
-        if epoch + 1 in recipe.kept_epochs():
+        if epoch + 1 in recipe.kept_epochs()[:-1]:
             save(out / epoch_file(epoch + 1, recipe), module)
         state = {
             "key": key,
@@ -217,6 +217,7 @@ def train(
             "meter": meter.state(),
         }
         store.save_state(resume, state)
+    save(out / epoch_file(recipe.epochs, recipe), module)
     return curve
 
 

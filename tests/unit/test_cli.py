@@ -10,6 +10,7 @@ from mergesuite import models, store, streams
 from mergesuite.cli import build_parser, main
 from mergesuite.merge import Population
 from mergesuite.store import load_weights
+from mergesuite.train import Trainer
 
 SIZES = ["--sizes", "fit=200", "search=80", "test=60"]
 PROBLEM = ["--model", "resnet8-w8", "--data", "digits", *SIZES]
@@ -48,6 +49,40 @@ def test_training_leaves_what_the_design_names(parents):
     assert record["cost"]["backward_images"] == 400
     assert record["args"]["recipe"]["epochs"] == 2
     assert len(record["spec"]) == len(record["code"]) == 12
+
+
+def test_seeds_of_one_process_are_those_of_several(tmp_path):
+    recipe = ["--set", "epochs=1", "batch=50"]
+    assert call("train", *PROBLEM, *recipe, "--seeds", 0, 1, "--out", tmp_path / "both") == 0
+    assert call("train", *PROBLEM, *recipe, "--seed", 1, "--out", tmp_path / "alone") == 0
+    weights = [
+        folder / "model.safetensors" for folder in (tmp_path / "both/s1", tmp_path / "alone")
+    ]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert not list(tmp_path.rglob("resume.pt"))
+
+
+def test_a_finished_seed_survives_the_kill_of_its_job(tmp_path, monkeypatch):
+    words = [*PROBLEM, "--set", "epochs=1", "batch=50", "--seeds", 0, 1, "--out", tmp_path / "a"]
+    write, calls = store.write_json, []
+
+    def killed(path, content):
+        calls.append(path)
+        if "s1" in path.parts:
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr(store, "write_json", killed)
+    assert call("train", *words) == 130
+    monkeypatch.undo()
+    finished = tmp_path / "a/s0/model.safetensors"
+    before = finished.read_bytes()
+    for name in ("model.safetensors", "curve.csv", "run.json"):
+        (finished.parent / name).unlink()  # as Snakemake does before it starts a job again
+    monkeypatch.setattr(Trainer, "epoch", lambda *_: pytest.fail("trained again"))
+    assert call("train", *words) == 0
+    assert finished.read_bytes() == before
+    assert store.read_json(tmp_path / "a/s1/run.json")["cost"]["backward_images"] == 200
 
 
 def test_merge_evaluate_collect(parents, tmp_path):

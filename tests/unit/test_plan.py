@@ -162,13 +162,19 @@ def test_data_arguments_read_back():
 )
 def test_groups_divide_the_seeds_of_merged_subjects(jobs, size, pair, mixed):
     work = jobs()
-    found = work.groups(size)
+    found = work.merges(size)
     of = lambda name: [seeds for subject, seeds in found if subject == name]  # noqa: E731
     assert of("mega-pair") == of("average-pair") == pair
     assert of("average-mixed") == mixed
     assert {subject for subject, _ in found} == {s for s, parts in work.subjects.items() if parts}
     cycles = [seed for seeds in of("average-cycles") for seed in seeds]
     assert cycles == [0, 1, 2, 3, 4]  # six seeds, five replicates
+
+
+def test_trainings_divide_the_seeds_of_models(jobs):
+    work = jobs()
+    assert work.trainings(4)[:2] == [("net", [0, 1, 2, 3]), ("net", [4, 5])]
+    assert {model for model, _ in work.trainings(0)} == {"net", "spiking"}
 
 
 def test_measured_is_each_model_and_each_population_with_its_entries(jobs):
@@ -190,7 +196,7 @@ def test_measured_is_each_model_and_each_population_with_its_entries(jobs):
 def test_a_profile_runs_only_its_populations(jobs):
     work = jobs("smoke", results="elsewhere")
     assert set(work.measured()) == {"net", "pair"}
-    assert work.groups(1) == [("mega-pair", [0]), ("polish-pair", [0]), ("average-pair", [0])]
+    assert work.merges(1) == [("mega-pair", [0]), ("polish-pair", [0]), ("average-pair", [0])]
     assert work.run("net", 1) == "elsewhere/smoke/mine/train/net/s1"
 
 

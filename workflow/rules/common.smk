@@ -31,8 +31,6 @@ os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "17179869184")
 wildcard_constraints:
     paper="|".join(JOBS) or "-",
     group="[a-z0-9-]+",
-    model="[a-z0-9-]+",
-    seed="[0-9]+",
 
 
 def job(wildcards):

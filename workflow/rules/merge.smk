@@ -1,7 +1,7 @@
 # One rule for all methods, written out once per subject and group of seeds: a process pays for
 # importing torch and loading data once per group (see seeds_per_job in workflow/config.yaml).
 for paper, jobs in JOBS.items():
-    for subject, seeds in jobs.groups(CONFIG.seeds_per_job):
+    for subject, seeds in jobs.merges(CONFIG.seeds_per_job):
 
         rule:
             name:

@@ -12,27 +12,36 @@ rule data:
         "mergesuite data {params.data} --out {output} 2> {log}"
 
 
-rule train:
-    input:
-        manifest=lambda w: manifest(w.paper, w.model),
-        start=lambda w: job(w).start(w.model, int(w.seed)),
-    output:
-        weights=f"{ROOT}/{{paper}}/train/{{model}}/s{{seed}}/model.safetensors",
-        curve=f"{ROOT}/{{paper}}/train/{{model}}/s{{seed}}/curve.csv",
-        run=f"{ROOT}/{{paper}}/train/{{model}}/s{{seed}}/run.json",
-    log:
-        f"{ROOT}/{{paper}}/logs/train/{{model}}-s{{seed}}.log",
-    conda:
-        "../../environment.yml"
-    threads: THREADS
-    resources:
-        gpu=min(GPUS, 1),
-    params:
-        arguments=lambda w: job(w).train_arguments(w.model),
-        start=lambda w, input: option("--start", input.start),
-        out=lambda w, output: os.path.dirname(output.run),
-        device=CONFIG.device,
-        code=lambda w: job(w).code("train"),
-    shell:
-        "mergesuite train {params.arguments} {params.start} --seed {wildcards.seed}"
-        " --device {params.device} --out {params.out} 2> {log}"
+# One rule for all trainings, written out once per model and group of seeds, like that of merge.smk.
+for paper, jobs in JOBS.items():
+    for model, seeds in jobs.trainings(CONFIG.seeds_per_job):
+
+        rule:
+            name:
+                f"train_{paper}_{model}_{seeds[0]}"
+            input:
+                manifest=manifest(paper, model),
+                start=[file for seed in seeds for file in jobs.start(model, seed)],
+            output:
+                [
+                    f"{jobs.run(model, seed)}/{file}"
+                    for seed in seeds
+                    for file in ["model.safetensors", "curve.csv", "run.json"]
+                ],
+            log:
+                f"{jobs.folder}/logs/train/{model}-s{seeds[0]}.log",
+            conda:
+                "../../environment.yml"
+            threads: THREADS
+            resources:
+                gpu=min(GPUS, 1),
+            params:
+                arguments=jobs.train_arguments(model),
+                start=lambda w, input: option("--start", input.start),
+                seeds=seeds,
+                out=lambda w, output: os.path.dirname(os.path.dirname(output[0])),
+                device=CONFIG.device,
+                code=jobs.code("train"),
+            shell:
+                "mergesuite train {params.arguments} {params.start} --seeds {params.seeds}"
+                " --device {params.device} --out {params.out} 2> {log}"
