@@ -183,8 +183,9 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train to the end of the recipe, resuming what an earlier process with `key` left in `out`.
 
-    `save` writes the weights of a kept epoch, and at the end of the last, to a path. `held_out`: images and labels of the
-    search split, scored after each epoch for the curve only; nothing is selected by it.
+    `save` writes the weights of a kept epoch, and at the end those of the last, to a path.
+    `held_out`: images and labels of the search split, scored after each epoch for the curve only;
+    nothing is selected by it.
 
     Returns:
         The rows of curve.csv: epoch, lr, loss, fit_accuracy, search_accuracy.
