@@ -190,6 +190,9 @@ def _add_evaluate(stages) -> None:
         help="folders with run.json, or with s0/run.json, s1/run.json, ...",
     )
     stage.add_argument(
+        "--seeds", nargs="+", type=int, metavar="N", help="only sN of each folder; default: all"
+    )
+    stage.add_argument(
         "--population", default="", help="of the spec: subjects are called ENTRY-POPULATION"
     )
     stage.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default)")

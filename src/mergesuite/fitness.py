@@ -8,6 +8,10 @@ Read `Evaluator._count`: that is the loop. What it leaves out, and why the accep
 * BatchNorm is folded into the convolutions. Where the two highest logits of an image are closer
   than folding can move them, the unfolded network decides, so counts are those of the plain loop;
 * batches are small enough to stay in the cache, always full (the last is padded), channels last.
+
+Under torchrun the candidates of a proposal are divided among the processes, or the images of a
+candidate where there are fewer candidates than processes. An image's logits are the same on each
+rank, so the accepted set is that of one process; how many images a rejected candidate cost is not.
 """
 
 from __future__ import annotations
@@ -20,11 +24,14 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.backends import cudnn
 from torch.nn import functional as F
 
 from mergesuite.batchnorm import reestimate
 from mergesuite.fold import Folded
+from mergesuite.graphed import Forward, graphed
 from mergesuite.images import Augment, Normalise
+from mergesuite.ranks import ALONE, Ranks
 from mergesuite.weights import WeightSpace
 
 CHUNK = 50
@@ -65,6 +72,8 @@ class _Record:
     images: int
     fitness: float  # the exact fitness, or an upper bound where not complete
     complete: bool
+    calibrated: int = 0  # images computed to re-estimate statistics
+    margins: Tensor | None = None  # per image, how far it is from wrong; where all were taken
 
 
 class Evaluator:
@@ -82,6 +91,8 @@ class Evaluator:
         metric: str = "accuracy",
         reestimate_on: Tensor | None = None,
         batch_mean: int | None = None,
+        precision: str = "float32",
+        ranks: Ranks = ALONE,
         chunk: int | None = None,
         fold: bool = True,
         reject: bool = True,
@@ -101,9 +112,12 @@ class Evaluator:
             reestimate_on: uint8 images on which BatchNorm is re-estimated for every candidate.
             batch_mean: score by the unweighted mean over batches of this size, as the released
                 code of CADE does (`de.py` lines 36-49); no early rejection then.
+            precision: "float32"; "tf32" or "bfloat16" are faster on hardware that has them and
+                give other counts, with the same accepted set for any lever and number of ranks.
+            ranks: the processes to share the work with; all must call with the same arguments.
             chunk: images per forward pass; default by device.
-            fold: fold BatchNorm where the network allows it (accuracy only: folded logits differ
-                in the last digits, which a sum of cross-entropies would show).
+            fold: fold BatchNorm where the network allows it (float32 accuracy only: folded logits
+                differ in the last digits, which a sum of cross-entropies would show).
             reject: stop a candidate that cannot exceed its threshold.
             order: take the images that are most often wrong first.
             remember: do not score a vector again.
@@ -116,9 +130,13 @@ class Evaluator:
         self._reestimate_on = reestimate_on
         self._reject, self._order = reject and batch_mean is None, order
         self._remember = remember
+        self._ranks = ranks
+        self._precision = precision
         self._source = (images, labels)
         self._use(images, labels)
-        self._folded = self._fold() if fold and metric == "accuracy" else None
+        exact = metric == "accuracy" and precision == "float32"
+        self._folded = self._fold() if fold and exact else None
+        self._network = self._prepared(images.shape[1:])
         self.calibration_images = 0
         """Images computed so far to re-estimate statistics."""
 
@@ -133,6 +151,33 @@ class Evaluator:
             return Folded(self._module)
         except ValueError:
             return None
+
+    @torch.inference_mode()
+    def _prepared(self, shape: torch.Size) -> Forward:
+        """The forward pass of a full chunk."""
+        network = self._module if self._folded is None else self._folded.network
+        example = torch.zeros(self._chunk, *shape, device=self._device)
+        example = example.contiguous(memory_format=torch.channels_last)
+        return graphed(self._at_precision(network), example)
+
+    def _at_precision(self, network: nn.Module) -> Forward:
+        """`network` computing at the chosen precision, with float32 logits."""
+        if self._precision == "tf32":
+
+            def in_tf32(x: Tensor) -> Tensor:
+                with cudnn.flags(deterministic=True, allow_tf32=True):
+                    return network(x)
+
+            return in_tf32
+        if self._precision == "bfloat16":
+
+            def in_bfloat16(x: Tensor) -> Tensor:
+                kind = self._device.type
+                with torch.autocast(kind, dtype=torch.bfloat16, cache_enabled=False):
+                    return network(x).float()
+
+            return in_bfloat16
+        return network
 
     def redraw(
         self, rng: torch.Generator, *, augment: str = "none", size: int | None = None
@@ -162,7 +207,14 @@ class Evaluator:
         if thresholds is None:
             thresholds = torch.full((len(candidates),), -math.inf, dtype=torch.float64)
         limits = thresholds.tolist()
-        records = [self._score(c, t) for c, t in zip(candidates, limits, strict=True)]
+        if 1 < self._ranks.size <= len(candidates):
+            records = self._divided(candidates, limits)
+        else:
+            records = []
+            for vector, limit in zip(candidates, limits, strict=True):
+                records.append(self._score(vector, limit, self._ranks))
+                self._keep(vector, records[-1])
+        self.calibration_images += sum(record.calibrated for record in records)
         fitness = [r.fitness for r in records]
         return Scores(
             correct=torch.tensor([r.correct for r in records], dtype=torch.int64),
@@ -175,56 +227,105 @@ class Evaluator:
             fitness=torch.tensor(fitness, dtype=torch.float64),
         )
 
-    def _score(self, vector: Tensor, threshold: float) -> _Record:
+    def _divided(self, candidates: Tensor, limits: Sequence[float]) -> list[_Record]:
+        """What is known of each candidate, every rank having scored its share of them."""
+        n = len(candidates)
+        numbers = torch.zeros(n, 5, dtype=torch.float64, device=self._device)
+        margins = torch.zeros(n, self.n, dtype=torch.float64, device=self._device)
+        for i in range(self._ranks.rank, n, self._ranks.size):
+            own = self._score(candidates[i], limits[i], ALONE)
+            numbers[i] = torch.tensor(
+                [own.correct, own.images, own.fitness, own.complete, own.calibrated]
+            )
+            if own.margins is not None:
+                margins[i] = own.margins
+        self._ranks.total(numbers)
+        self._ranks.total(margins)
+        records = []
+        for vector, row, margin in zip(candidates, numbers.tolist(), margins, strict=True):
+            correct, images, fitness, complete, calibrated = row
+            records.append(
+                _Record(
+                    int(correct),
+                    int(images),
+                    fitness,
+                    bool(complete),
+                    int(calibrated),
+                    margin if complete and images else None,
+                )
+            )
+            self._keep(vector, records[-1])  # in one order: what is remembered is the same on all
+        return records
+
+    def _score(self, vector: Tensor, threshold: float, ranks: Ranks) -> _Record:
         """What is known of a vector, computed as far as `threshold` needs it."""
-        key = b""
-        if self._remember:
-            content = vector.contiguous().view(torch.uint8).cpu().numpy()
-            key = hashlib.sha256(content.data).digest()
-            known = self._memory.get(key)
-            if known and (known.complete or known.fitness <= threshold):
-                self._memory.move_to_end(key)
-                return replace(known, images=0)
+        known = self._memory.get(self._key(vector))
+        if known and (known.complete or known.fitness <= threshold):
+            return replace(known, images=0, calibrated=0)
         self._space.load(self._module, vector)
+        calibrated = 0
         if self._reestimate_on is not None:
             reestimate(self._module, self._reestimate_on, normalise=self._normalise)
-            self.calibration_images += len(self._reestimate_on)
-        record = (
-            self._count(threshold) if self._metric == "accuracy" else self._cross_entropy(threshold)
-        )
+            calibrated = len(self._reestimate_on) * ranks.size
+        count = self._count if self._metric == "accuracy" else self._cross_entropy
+        return replace(count(threshold, ranks), calibrated=calibrated)
+
+    def _keep(self, vector: Tensor, record: _Record) -> None:
+        """Remember a score, and the margins for the order of images."""
         if self._remember:
-            self._memory[key] = record
+            key = self._key(vector)
+            self._memory[key] = replace(record, margins=None)
+            self._memory.move_to_end(key)
             if len(self._memory) > REMEMBERED:
                 self._memory.popitem(last=False)
-        return record
+        if self._order and record.margins is not None and math.isfinite(record.fitness):
+            self._margins[record.fitness] = record.margins
+            self._margins.move_to_end(record.fitness)
+            if len(self._margins) > REMEMBERED:
+                self._margins.popitem(last=False)
 
-    def _count(self, threshold: float) -> _Record:
+    def _key(self, vector: Tensor) -> bytes:
+        if not self._remember:
+            return b""
+        content = vector.contiguous().view(torch.uint8).cpu().numpy()
+        return hashlib.sha256(content.data).digest()
+
+    def _count(self, threshold: float, ranks: Ranks) -> _Record:
         """Count the images that the loaded weights get right, until `threshold` is out of reach."""
         if self._folded is not None:
             self._folded.load()
         allowed = self._allowed_errors(threshold)
-        order = self._difficulty(threshold)
-        hits = torch.zeros(self.n, dtype=torch.bool, device=self._device)
-        margins = torch.empty(self.n, device=self._device)
+        hits = torch.zeros(self.n, dtype=torch.int64, device=self._device)
+        margins = torch.zeros(self.n, device=self._device)
         unsure: list[Tensor] = []
         errors = seen = 0
-        for index in order.split(self._chunk):
+        for turn in self._turns(threshold, ranks):
             if errors > allowed:
                 break
-            hit, margin, doubt = self._judge(self._logits(index), self._labels[index])
-            hits[index], margins[index] = hit, margin
-            if self._folded is not None:
-                unsure.append(index[doubt])
-            errors += int((~hit & ~doubt).sum())
-            seen += len(index)
-        if errors <= allowed and unsure:
-            seen += self._decide(torch.cat(unsure), hits)
-        correct = int(hits.sum())
+            wrong = torch.zeros((), dtype=torch.int64, device=self._device)
+            if ranks.rank < len(turn):
+                index = turn[ranks.rank]
+                hit, margin, doubt = self._judge(self._logits(index), self._labels[index])
+                hits[index], margins[index] = hit.long(), margin
+                if self._folded is not None:
+                    unsure.append(index[doubt])
+                wrong = (~hit & ~doubt).sum()
+            if allowed < math.inf:
+                errors += int(ranks.total(wrong))
+            seen += sum(len(index) for index in turn)
+        if errors <= allowed:
+            decided = self._decide(unsure, hits)
+            seen += int(ranks.total(torch.tensor(decided, device=self._device)))
+        correct = int(ranks.total(hits).sum())
         if errors > allowed:
             return _Record(correct, seen, float(self.n - errors), complete=False)
-        if self._order:
-            self._note(float(correct), margins)
-        return _Record(correct, seen, self._accuracy_score(hits, correct), complete=True)
+        score = self._accuracy_score(hits, correct)
+        return _Record(correct, seen, score, complete=True, margins=ranks.total(margins))
+
+    def _turns(self, threshold: float, ranks: Ranks) -> list[Sequence[Tensor]]:
+        """All image indexes, hardest first, in chunks; each turn has one for every rank."""
+        chunks = self._difficulty(threshold).split(self._chunk)
+        return [chunks[at : at + ranks.size] for at in range(0, len(chunks), ranks.size)]
 
     def _allowed_errors(self, threshold: float) -> float:
         """How many errors leave a count above `threshold` possible."""
@@ -253,19 +354,19 @@ class Evaluator:
         hit = finite & (logits.argmax(1) == labels)
         return hit, torch.where(finite, margin, -torch.inf), doubt
 
-    def _decide(self, index: Tensor, hits: Tensor) -> int:
+    def _decide(self, unsure: list[Tensor], hits: Tensor) -> int:
         """Let the unfolded network decide about images; returns how many it computed."""
+        index = torch.cat(unsure) if unsure else self._labels.new_empty(0)
         for part in index.split(self._chunk) if len(index) else ():
             logits = self._forward(self._module, part, torch.contiguous_format)
             finite = torch.isfinite(logits).all(1)
-            hits[part] = finite & (logits.argmax(1) == self._labels[part])
+            hits[part] = (finite & (logits.argmax(1) == self._labels[part])).long()
         return len(index)
 
     def _logits(self, index: Tensor) -> Tensor:
-        network = self._module if self._folded is None else self._folded.network
-        return self._forward(network, index, torch.channels_last)
+        return self._forward(self._network, index, torch.channels_last)
 
-    def _forward(self, network: nn.Module, index: Tensor, layout: torch.memory_format) -> Tensor:
+    def _forward(self, network: Forward, index: Tensor, layout: torch.memory_format) -> Tensor:
         """Logits of the images `index`, computed in a full batch: kernels depend on its size."""
         padded = F.pad(index, (0, self._chunk - len(index)), value=int(index[0]))
         inputs = self._normalise(self._images[padded]).contiguous(memory_format=layout)
@@ -286,13 +387,7 @@ class Evaluator:
             margins = next(reversed(self._margins.values()))
         return margins.argsort(stable=True)
 
-    def _note(self, score: float, margins: Tensor) -> None:
-        self._margins[score] = margins
-        self._margins.move_to_end(score)
-        if len(self._margins) > REMEMBERED:
-            self._margins.popitem(last=False)
-
-    def _cross_entropy(self, threshold: float) -> _Record:
+    def _cross_entropy(self, threshold: float, ranks: Ranks) -> _Record:
         """Minus the mean cross-entropy; stops once the sum alone proves the threshold missed.
 
         The terms are added in image order at the end, so the sum does not depend on the order in
@@ -302,21 +397,24 @@ class Evaluator:
         if self._reject and math.isfinite(threshold):
             limit = -threshold * self.n * (1 + 1e-9) + 1e-9  # beyond rounding of the final sum
         losses = torch.zeros(self.n, dtype=torch.float64, device=self._device)
-        hits = torch.zeros(self.n, dtype=torch.bool, device=self._device)
+        hits = torch.zeros(self.n, dtype=torch.int64, device=self._device)
         total, seen = 0.0, 0
-        for index in self._difficulty(threshold).split(self._chunk):
+        for turn in self._turns(threshold, ranks):
             if total > limit:
                 break
-            logits = self._logits(index)
-            loss = F.cross_entropy(logits.double(), self._labels[index], reduction="none")
-            losses[index] = torch.where(torch.isfinite(loss), loss, torch.inf)
-            hits[index] = logits.argmax(1) == self._labels[index]
-            total += float(losses[index].sum())
-            seen += len(index)
-        correct = int(hits.sum())
-        fitness = -float(losses.sum()) / self.n
+            part = torch.zeros((), dtype=torch.float64, device=self._device)
+            if ranks.rank < len(turn):
+                index = turn[ranks.rank]
+                logits = self._logits(index)
+                loss = F.cross_entropy(logits.double(), self._labels[index], reduction="none")
+                losses[index] = torch.where(torch.isfinite(loss), loss, torch.inf)
+                hits[index] = (logits.argmax(1) == self._labels[index]).long()
+                part = losses[index].sum()
+            seen += sum(len(index) for index in turn)
+            if limit < math.inf:
+                total += float(ranks.total(part))
+        correct = int(ranks.total(hits).sum())
+        fitness = -float(ranks.total(losses).sum()) / self.n
         if seen < self.n:
             return _Record(correct, seen, fitness, complete=False)
-        if self._order and math.isfinite(fitness):
-            self._note(fitness, -losses)
-        return _Record(correct, seen, fitness, complete=True)
+        return _Record(correct, seen, fitness, complete=True, margins=-losses)

@@ -22,6 +22,7 @@ from mergesuite.methods import (
     create,
 )
 from mergesuite.problem import Problem
+from mergesuite.ranks import ALONE, Ranks
 from mergesuite.registry import method_fields
 from mergesuite.runtime import Meter, log, progress
 from mergesuite.spec import Fitness
@@ -74,6 +75,7 @@ def merge(
     out: Path,
     key: str,
     meter: Meter,
+    ranks: Ranks = ALONE,
 ) -> Merged:
     """Run method `name` on the parents' checkpoints, resuming what a run with `key` left in `out`.
 
@@ -97,7 +99,7 @@ def merge(
     module = problem.network()
     space = WeightSpace(module, settings.part)
     vectors = torch.stack([space.flatten(s) for s in state_dicts.values()]).to(problem.device)
-    evaluator = make_evaluator(problem, space, module, settings)
+    evaluator = make_evaluator(problem, space, module, settings, ranks)
 
     fitness = torch.empty(len(vectors), dtype=torch.float64)
     for i, state in enumerate(state_dicts.values()):
@@ -120,7 +122,7 @@ def merge(
             method.mutable = ~space.statistics.to(problem.device)
         trace = search(
             method, evaluator, vectors, fitness, settings, out=out, key=key, meter=meter,
-            lift=None if settings.protocol == "released" else space.clamp,
+            lift=None if settings.protocol == "released" else space.clamp, ranks=ranks,
         )  # fmt: skip
         vector, score = method.best
         result = Combination(vector[None])
@@ -154,7 +156,11 @@ def with_budget(
 
 
 def make_evaluator(
-    problem: Problem, space: WeightSpace, module: torch.nn.Module, settings: Settings
+    problem: Problem,
+    space: WeightSpace,
+    module: torch.nn.Module,
+    settings: Settings,
+    ranks: Ranks = ALONE,
 ) -> Evaluator:
     """The evaluator that a protocol asks for."""
     fitness = settings.fitness
@@ -176,6 +182,8 @@ def make_evaluator(
         problem.std,
         metric=fitness.metric,
         batch_mean=fitness.batch_mean,
+        precision=fitness.precision,
+        ranks=ranks,
         reestimate_on=problem.images("fit")[0][: fitness.batchnorm_images]
         if fitness.batchnorm == "re-estimate"
         else None,
@@ -204,8 +212,11 @@ def search(
     key: str,
     meter: Meter,
     lift: Any = None,
+    ranks: Ranks = ALONE,
 ) -> Rows:
     """The ask/tell loop. The state is saved once a generation; `lift` clamps candidates.
+
+    All `ranks` run it alike; the first saves.
 
     Raises:
         RuntimeError: the best does not score again what the search believes; that would be a bug.
@@ -219,6 +230,7 @@ def search(
         log(f"resuming after {meter.cost['evaluations_asked']} evaluations")
     else:
         method.start(parents, fitness, streams.generator("search", method.name, settings.seed))
+    ranks.wait()  # all have read the state before the first replaces it
     epoch = rows[-1].get("epoch", 0) if rows else 0
     if epoch:
         _redraw(evaluator, settings, epoch)
@@ -250,7 +262,8 @@ def search(
         if rows[-1].get("generation") != saved or "generation" not in rows[-1]:
             saved = rows[-1].get("generation")
             state = {"key": key, "method": method.state(), "rows": rows, "meter": meter.state()}
-            store.save_state(resume, state)
+            if ranks.rank == 0:
+                store.save_state(resume, state)
     _recheck(method, evaluator)
     return rows
 

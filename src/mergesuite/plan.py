@@ -23,6 +23,14 @@ from mergesuite.spec import Data, Paper, Strict
 REPLICATIONS = Path("replications")
 
 
+class PerJob(Strict):
+    """How many seeds one job takes, one after another in one process; 0: all."""
+
+    train: int = Field(6, ge=0)
+    merge: int = Field(6, ge=0)
+    evaluate: int = Field(3, ge=0)
+
+
 class Config(Strict):
     """workflow/config.yaml: what to run here."""
 
@@ -30,7 +38,7 @@ class Config(Strict):
     papers: list[str] = Field(default_factory=list, description="default: all")
     results: str = Field("results", description="folder for everything that is produced")
     device: str = Field("auto", description="cpu, cuda or auto")
-    seeds_per_job: int = Field(6, ge=0, description="seeds per train or merge job; 0: all")
+    seeds_per_job: PerJob = PerJob.model_validate({})
 
 
 def read_config(raw: dict[str, Any]) -> Config:
@@ -130,19 +138,39 @@ class Jobs:
         """All run folders of a subject."""
         return [self.run(subject, seed) for seed in self.seeds(subject)]
 
-    def merges(self, size: int) -> list[tuple[str, list[int]]]:
-        """Every merged subject with its seeds, `size` of them (0: all) at a time."""
+    def trainings(self) -> list[tuple[str, list[int]]]:
+        """Every model, with the seeds of each of its jobs."""
+        size = self.config.seeds_per_job.train
+        return [(m, seeds) for m in self.paper.active_models() for seeds in self._cut(m, size)]
+
+    def merges(self) -> list[tuple[str, list[int]]]:
+        """Every merged subject, with the seeds of each of its jobs."""
         merged = [subject for subject, parts in self.subjects.items() if parts is not None]
-        return [group for subject in merged for group in self._groups(subject, size)]
+        size = self.config.seeds_per_job.merge
+        return [(subject, seeds) for subject in merged for seeds in self._cut(subject, size)]
 
-    def trainings(self, size: int) -> list[tuple[str, list[int]]]:
-        """Every model with its seeds, `size` of them (0: all) at a time."""
-        return [g for model in self.paper.active_models() for g in self._groups(model, size)]
+    def evaluations(self) -> list[tuple[str, list[int]]]:
+        """Every group of `measured`, with the seeds of each of its jobs."""
+        per = self.config.seeds_per_job
+        return [
+            (group, seeds)
+            for group, subjects in self.measured().items()
+            for seeds in self._cut(
+                subjects[0], per.evaluate if group in self.paper.populations else per.train
+            )
+        ]
 
-    def _groups(self, subject: str, size: int) -> list[tuple[str, list[int]]]:
+    def _cut(self, subject: str, size: int) -> list[list[int]]:
         seeds = self.seeds(subject)
         size = size or len(seeds)
-        return [(subject, seeds[first : first + size]) for first in range(0, len(seeds), size)]
+        return [seeds[first : first + size] for first in range(0, len(seeds), size)]
+
+    def urgency(self, subject: str) -> int:
+        """Jobs that others wait for come first, then those with a budget, which start late."""
+        entry, _ = self._parts(subject)
+        if any(other.budget_of == entry for other in self.paper.methods.values()):
+            return 2
+        return 1 if self.paper.methods[entry].budget_of else 0
 
     def checkpoint(self, model: str, seed: int, epoch: int) -> str:
         """The file with a model's weights after an epoch."""

@@ -21,6 +21,7 @@ from mergesuite.errors import UserError
 if TYPE_CHECKING:
     from mergesuite.evaluate import Outputs
     from mergesuite.problem import Problem
+    from mergesuite.ranks import Ranks
     from mergesuite.runtime import Meter
 
 COLUMNS = [
@@ -108,6 +109,9 @@ def _run_record(
 
 def train(options: Namespace) -> None:
     """Train a network, once per seed; what an earlier process finished is kept."""
+    from mergesuite import ranks
+
+    ranks.refuse("train")
     recipe = spec.check_settings(spec.Recipe, pairs(options.set, "--set"), "--set")
     outs = _run_folders(options)
     starts = _share(options.start, list(outs), "--start") if options.start else None
@@ -214,6 +218,8 @@ def _start_from(module: Any, path: Path) -> None:
 
 def merge(options: Namespace) -> None:
     """Run a method on parents, once per seed; what an earlier process finished is kept."""
+    from mergesuite import ranks
+
     params = pairs(options.set, "--set")
     registry.check_params(options.method, params)
     fitness = spec.check_settings(spec.Fitness, pairs(options.fitness, "--fitness"), "--fitness")
@@ -222,6 +228,7 @@ def merge(options: Namespace) -> None:
     budgets = _share(options.budget_of, list(outs), "--budget-of") if options.budget_of else None
     shas = {path: _sha(path) for path in options.parents}
     problem = _problem(options)
+    group = ranks.join(problem.device)
     for number, (seed, out) in enumerate(outs.items()):
         parents = [{"path": str(p), "sha256": shas[p], **_origin(p)} for p in groups[number]]
         budget = store.read_json(budgets[number][0])["cost"] if budgets else None
@@ -235,8 +242,10 @@ def merge(options: Namespace) -> None:
             "leaky": options.leaky,
             "budget": budget,
         }
-        _merge_once(options, problem, seed, parents, described, out)
-    _forget_resume(outs)
+        _merge_once(options, problem, group, seed, parents, described, out)
+    if ranks.first():
+        _forget_resume(outs)
+    ranks.leave()
 
 
 def _share(paths: Sequence[Path], seeds: Sequence[int], flag: str) -> Sequence[Sequence[Path]]:
@@ -256,6 +265,7 @@ def _share(paths: Sequence[Path], seeds: Sequence[int], flag: str) -> Sequence[S
 def _merge_once(
     options: Namespace,
     problem: Problem,
+    ranks: Ranks,
     seed: int,
     parents: Sequence[dict[str, Any]],
     described: dict[str, Any],
@@ -287,7 +297,10 @@ def _merge_once(
         out=out,
         key=key,
         meter=meter,
+        ranks=ranks,
     )
+    if ranks.rank > 0:
+        return
     metadata = {"model": problem.build, "classes": str(problem.classes), "spec": record["spec"]}
     save_members(out / "model.safetensors", merged.state_dicts, merged.combine, metadata)
     how = {"batchnorm": fitness["batchnorm"], "split": fitness["split"]}
@@ -299,6 +312,7 @@ def _merge_once(
     record = {
         **_run_record(problem, seed, described, code, meter),
         "kind": "merged",
+        "processes": ranks.size,
         "method": options.method,
         "cite": entry.cite,
         "protocol": options.protocol,
@@ -329,13 +343,15 @@ def _origin(path: Path) -> dict[str, Any]:
 
 def evaluate(options: Namespace) -> None:
     """Measure finished runs; a folder that holds runs s0, s1, ... is one subject."""
+    from mergesuite import ranks
     from mergesuite.evaluate import Outputs
     from mergesuite.runtime import log
 
+    ranks.refuse("evaluate")
     rows: list[dict[str, Any]] = []
     problem: Problem | None = None
     outputs: Outputs | None = None
-    for subject, folder in _subjects(options.runs):
+    for subject, folder in _subjects(options.runs, options.seeds):
         record = store.read_json(folder / "run.json")
         if problem is None or outputs is None or not _same_problem(problem, record):
             problem = _recorded_problem(record, options.device)
@@ -348,19 +364,19 @@ def evaluate(options: Namespace) -> None:
     store.write_rows(options.out, rows, COLUMNS)
 
 
-def _subjects(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """(subject, run folder) of every run in `folders`, seeds in order."""
+def _subjects(folders: Sequence[Path], seeds: Sequence[int] | None) -> Iterator[tuple[str, Path]]:
+    """(subject, run folder) of every run in `folders`, or of those with `seeds`, in order."""
     for folder in folders:
         if (folder / "run.json").is_file():
             yield folder.resolve().name, folder
             continue
-        runs = sorted(folder.glob("s*/run.json"), key=lambda file: int(file.parent.name[1:]))
-        if not runs:
-            raise UserError(
-                f"no run.json in {folder} or {folder}/s*: give folders of finished runs"
-            )
-        for file in runs:
-            yield folder.resolve().name, file.parent
+        runs = {int(file.parent.name[1:]): file.parent for file in folder.glob("s*/run.json")}
+        missing = sorted(set(seeds or ()) - set(runs))
+        if missing or not runs:
+            where = f"{folder}/s{missing[0]}" if missing else f"{folder} or {folder}/s*"
+            raise UserError(f"no run.json in {where}: give folders of finished runs")
+        for seed in seeds or sorted(runs):
+            yield folder.resolve().name, runs[seed]
 
 
 def _same_problem(problem: Problem, record: dict[str, Any]) -> bool:

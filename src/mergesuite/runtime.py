@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import resource
 import sys
@@ -12,7 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from mergesuite import provenance
+from mergesuite import provenance, ranks
 from mergesuite.errors import UserError
 
 
@@ -26,6 +28,8 @@ def device(name: str = "auto") -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no GPU here; use --device cpu or auto")
+    if name == "cuda" and ranks.count() > 1:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     return torch.device(name)
 
 
@@ -36,16 +40,34 @@ def describe(where: torch.device) -> str:
     return provenance.processor()
 
 
+KEEP = 1 << 30
+"""Bytes of freed memory that the C library holds on to."""
+
+
 def settle() -> None:
-    """Make float32 mean float32, and the same bytes come out each time.
+    """Make float32 mean float32, and the same bytes come out each time; keep freed memory.
 
     TF32 defaults moved between torch releases, so the choice is made here and not inherited.
     """
+    _keep_memory()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def _keep_memory() -> None:
+    """Let glibc reuse large blocks instead of giving them back to the system after every batch.
+
+    Fetching activations anew costs a tenth to a half of an evaluation on a CPU. Other C libraries
+    lack `mallopt` or ignore it.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # malloc.h
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, KEEP)
+        libc.mallopt(trim_threshold, KEEP)
 
 
 class Meter:
@@ -92,10 +114,16 @@ class Meter:
 def progress(steps: Iterable[Any], label: str, total: int | None = None) -> Iterator[Any]:
     """`steps` with a progress bar where stderr is a terminal."""
     yield from tqdm(
-        steps, desc=label, total=total, disable=not sys.stderr.isatty(), leave=False, unit="step"
+        steps,
+        desc=label,
+        total=total,
+        leave=False,
+        unit="step",
+        disable=not (sys.stderr.isatty() and ranks.first()),
     )
 
 
 def log(message: str) -> None:
     """One line on stderr, above any progress bar."""
-    tqdm.write(message, file=sys.stderr)
+    if ranks.first():
+        tqdm.write(message, file=sys.stderr)

@@ -151,6 +151,9 @@ class Fitness(Strict):
         None, ge=1, description="score by the unweighted mean over batches of this size (released)"
     )
     redraw: bool = Field(False, description="draw the images anew at each DE epoch")
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        "float32", description="of the network while it is scored; final numbers are float32 always"
+    )
 
 
 class Method(Strict):

@@ -160,21 +160,27 @@ def test_data_arguments_read_back():
         (7, [[0, 1, 2]], [[0, 1, 2]]),
     ],
 )
-def test_groups_divide_the_seeds_of_merged_subjects(jobs, size, pair, mixed):
-    work = jobs()
-    found = work.merges(size)
+def test_jobs_divide_the_seeds_of_merged_subjects(jobs, size, pair, mixed):
+    work = jobs(seeds_per_job={"merge": size, "evaluate": size})
+    found = work.merges()
     of = lambda name: [seeds for subject, seeds in found if subject == name]  # noqa: E731
     assert of("mega-pair") == of("average-pair") == pair
     assert of("average-mixed") == mixed
     assert {subject for subject, _ in found} == {s for s, parts in work.subjects.items() if parts}
     cycles = [seed for seeds in of("average-cycles") for seed in seeds]
     assert cycles == [0, 1, 2, 3, 4]  # six seeds, five replicates
+    assert [seeds for group, seeds in work.evaluations() if group == "pair"] == pair
 
 
 def test_trainings_divide_the_seeds_of_models(jobs):
+    found = jobs(seeds_per_job={"train": 4}).trainings()
+    assert found[:2] == [("net", [0, 1, 2, 3]), ("net", [4, 5])]
+    assert {model for model, _ in found} == {"net", "spiking"}
+
+
+def test_what_others_wait_for_is_urgent(jobs):
     work = jobs()
-    assert work.trainings(4)[:2] == [("net", [0, 1, 2, 3]), ("net", [4, 5])]
-    assert {model for model, _ in work.trainings(0)} == {"net", "spiking"}
+    assert work.urgency("mega-pair") > work.urgency("polish-pair") > work.urgency("average-pair")
 
 
 def test_measured_is_each_model_and_each_population_with_its_entries(jobs):
@@ -196,7 +202,7 @@ def test_measured_is_each_model_and_each_population_with_its_entries(jobs):
 def test_a_profile_runs_only_its_populations(jobs):
     work = jobs("smoke", results="elsewhere")
     assert set(work.measured()) == {"net", "pair"}
-    assert work.merges(1) == [("mega-pair", [0]), ("polish-pair", [0]), ("average-pair", [0])]
+    assert work.merges() == [("mega-pair", [0]), ("polish-pair", [0]), ("average-pair", [0])]
     assert work.run("net", 1) == "elsewhere/smoke/mine/train/net/s1"
 
 
@@ -230,7 +236,7 @@ def test_code_of_a_merge_is_that_of_its_method(jobs):
         ({"profile": "labtop"}, "did you mean 'laptop'"),
         ({"papers": "mine,yours"}, "no replications/yours"),
         ({"paper": "mine"}, "did you mean 'papers'"),
-        ({"seeds_per_job": -1}, "seeds_per_job"),
+        ({"seeds_per_job": {"merge": -1}}, "seeds_per_job"),
     ],
 )
 def test_a_wrong_configuration_is_named(jobs, raw, message):

@@ -22,19 +22,9 @@ TABLES = ["results", "reported", "leakage", "cost"]
 GPUS = plan.gpus() if CONFIG.device != "cpu" else 0
 THREADS = max(1, (workflow.cores or 1) // GPUS) if GPUS else 1
 
-# glibc gives large activations back to the system after every batch unless it is told not to;
-# fetching them again costs a tenth to a half of an evaluation on a CPU.
-os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "4294967296")
-os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "17179869184")
-
 
 wildcard_constraints:
     paper="|".join(JOBS) or "-",
-    group="[a-z0-9-]+",
-
-
-def job(wildcards):
-    return JOBS[wildcards.paper]
 
 
 def manifest(paper, subject):
@@ -42,8 +32,11 @@ def manifest(paper, subject):
 
 
 def metrics(wildcards):
-    jobs = job(wildcards)
-    return [f"{jobs.folder}/evaluate/{group}.csv" for group in jobs.measured()]
+    jobs = JOBS[wildcards.paper]
+    return [
+        f"{jobs.folder}/evaluate/{group}-s{seeds[0]}.csv"
+        for group, seeds in jobs.evaluations()
+    ]
 
 
 def option(name, values):

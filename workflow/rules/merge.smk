@@ -1,7 +1,7 @@
 # One rule for all methods, written out once per subject and group of seeds: a process pays for
 # importing torch and loading data once per group (see seeds_per_job in workflow/config.yaml).
 for paper, jobs in JOBS.items():
-    for subject, seeds in jobs.merges(CONFIG.seeds_per_job):
+    for subject, seeds in jobs.merges():
 
         rule:
             name:
@@ -21,6 +21,7 @@ for paper, jobs in JOBS.items():
                 ],
             log:
                 f"{jobs.folder}/logs/merge/{subject}-s{seeds[0]}.log",
+            priority: jobs.urgency(subject)
             conda:
                 "../../environment.yml"
             threads: THREADS
@@ -39,27 +40,33 @@ for paper, jobs in JOBS.items():
                 " --seeds {params.seeds} --device {params.device} --out {params.out} 2> {log}"
 
 
-rule evaluate:
-    input:
-        lambda w: [
-            f"{run}/run.json"
-            for subject in job(w).measured()[w.group]
-            for run in job(w).runs(subject)
-        ],
-    output:
-        f"{ROOT}/{{paper}}/evaluate/{{group}}.csv",
-    log:
-        f"{ROOT}/{{paper}}/logs/evaluate/{{group}}.log",
-    conda:
-        "../../environment.yml"
-    threads: THREADS
-    resources:
-        gpu=min(GPUS, 1),
-    params:
-        runs=lambda w: job(w).folders(w.group),
-        population=lambda w: option("--population", job(w).population(w.group)),
-        device=CONFIG.device,
-        code=plan.code_digest("evaluate"),
-    shell:
-        "mergesuite evaluate --runs {params.runs} {params.population}"
-        " --device {params.device} --out {output} 2> {log}"
+for paper, jobs in JOBS.items():
+    for group, seeds in jobs.evaluations():
+
+        rule:
+            name:
+                f"evaluate_{paper}_{group}_{seeds[0]}"
+            input:
+                [
+                    f"{jobs.run(subject, seed)}/run.json"
+                    for subject in jobs.measured()[group]
+                    for seed in seeds
+                ],
+            output:
+                f"{jobs.folder}/evaluate/{group}-s{seeds[0]}.csv",
+            log:
+                f"{jobs.folder}/logs/evaluate/{group}-s{seeds[0]}.log",
+            conda:
+                "../../environment.yml"
+            threads: THREADS
+            resources:
+                gpu=min(GPUS, 1),
+            params:
+                runs=jobs.folders(group),
+                population=option("--population", jobs.population(group)),
+                seeds=seeds,
+                device=CONFIG.device,
+                code=plan.code_digest("evaluate"),
+            shell:
+                "mergesuite evaluate --runs {params.runs} {params.population}"
+                " --seeds {params.seeds} --device {params.device} --out {output} 2> {log}"

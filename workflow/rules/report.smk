@@ -16,8 +16,14 @@ for paper in JOBS:
 
 rule report:
     input:
-        expand(f"{ROOT}/{{paper}}/figures/{{figure}}.svg", paper=CONFIG.papers, figure=FIGURES),
-        expand(f"{ROOT}/{{paper}}/tables/{{table}}.md", paper=CONFIG.papers, table=TABLES),
+        expand(
+            f"{ROOT}/{{paper}}/figures/{{figure}}.svg",
+            paper=CONFIG.papers,
+            figure=FIGURES,
+        ),
+        expand(
+            f"{ROOT}/{{paper}}/tables/{{table}}.md", paper=CONFIG.papers, table=TABLES
+        ),
     output:
         f"{ROOT}/report/index.html",
     log:

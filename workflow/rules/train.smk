@@ -14,7 +14,7 @@ rule data:
 
 # One rule for all trainings, written out once per model and group of seeds, like that of merge.smk.
 for paper, jobs in JOBS.items():
-    for model, seeds in jobs.trainings(CONFIG.seeds_per_job):
+    for model, seeds in jobs.trainings():
 
         rule:
             name:
