@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 PAD = 4
 """Pixels of padding around an image before it is cropped back (the usual CIFAR recipe)."""
+BLOCK = 1000
+"""Images augmented at a time: a position takes more memory than its pixel."""
 
 
 class Normalise:
@@ -56,13 +58,18 @@ class Augment:
         """The augmented uint8 `(n, 3, h, w)` images whose indexes (on the CPU) are `index`."""
         if not self._crop:
             return images
-        n, _, height, width = images.shape
+        if len(images) > BLOCK:
+            parts = zip(images.split(BLOCK), index.split(BLOCK), strict=True)
+            return torch.cat([self(some, where) for some, where in parts])
+        channels, height, width = images.shape[1:]
         padded = F.pad(images, (PAD, PAD, PAD, PAD))
         down, right = self._shift[:, index].to(images.device)
         columns = torch.arange(width, device=images.device) + right[:, None]
         flipped = self._flip[index].to(images.device)[:, None]
         columns = torch.where(flipped, columns.flip(1), columns)
         rows = torch.arange(height, device=images.device) + down[:, None]
-        image = torch.arange(n, device=images.device)[:, None, None]
-        # Advanced indexes around the channel slice put channels last: (n, h, w, 3).
-        return padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+        # One position per pixel for all channels: a gather takes a third of the time of indexing
+        # by image, row and column.
+        pixels = (rows * padded.shape[3])[:, :, None] + columns[:, None, :]
+        pixels = pixels.flatten(1)[:, None, :].expand(-1, channels, -1)
+        return padded.flatten(2).gather(2, pixels).view(images.shape)

@@ -7,7 +7,7 @@ streams named by the epoch, so that a resumed run is the same run.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,18 @@ EVALUATION_BATCH = 100
 
 
 def make_optimiser(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser over all parameters."""
+    """The recipe's optimiser over all parameters.
+
+    `foreach` takes them together, which a CPU does not by default: the same bytes in two thirds of
+    the time. (`fused` is faster still, but rounds otherwise.)
+    """
     if recipe.optimiser == "adam":
         return torch.optim.Adam(
-            module.parameters(), lr=recipe.lr, eps=recipe.eps, weight_decay=recipe.weight_decay
+            module.parameters(),
+            lr=recipe.lr,
+            eps=recipe.eps,
+            weight_decay=recipe.weight_decay,
+            foreach=True,
         )
     return torch.optim.SGD(
         module.parameters(),
@@ -37,6 +45,7 @@ def make_optimiser(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
+        foreach=True,
     )
 
 
@@ -95,6 +104,19 @@ class Trainer:
         parts = list(order.split(self.recipe.batch))
         return parts[:-1] if len(parts) > 1 and len(parts[-1]) == 1 else parts
 
+    def inputs(self, epoch: int, batches: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """What the network sees of `batches`: augmented, normalised images and their labels."""
+        augment = Augment(
+            self.recipe.augment,
+            len(self._images),
+            streams.generator(*self._stream, "augment", epoch),
+        )
+        for index in batches:
+            where = index.to(self._images.device)
+            # Not self._images[where]: index_select copies whole images, in a tenth of the time.
+            images = augment(self._images.index_select(0, where), index)
+            yield self._normalise(images), self._labels[where]
+
     def epoch(self, epoch: int, stop_after: int | None = None) -> dict[str, float]:
         """Train through one epoch (from 0), or through `stop_after` images of it.
 
@@ -105,28 +127,22 @@ class Trainer:
             UserError: the loss is not finite.
         """
         self.module.train()
-        augment = Augment(
-            self.recipe.augment,
-            len(self._images),
-            streams.generator(*self._stream, "augment", epoch),
-        )
         mixing = np.random.default_rng(streams.derive(*self._stream, "mixup", epoch))
         batches = self.batches(epoch)
         loss_sum = torch.zeros((), device=self._images.device)
         hits = torch.zeros((), device=self._images.device)
         seen = 0
-        for step, index in enumerate(progress(batches, f"epoch {epoch + 1}")):
+        examples = progress(self.inputs(epoch, batches), f"epoch {epoch + 1}", len(batches))
+        for step, (inputs, labels) in enumerate(examples):
             if stop_after is not None and seen >= stop_after:
                 break
             rate = learning_rate(self.recipe, epoch, step, len(batches))
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            where = index.to(self._images.device)
-            inputs = self._normalise(augment(self._images[where], index))
-            loss, correct = self._update(inputs, self._labels[where], mixing)
-            loss_sum += loss * len(index)
+            loss, correct = self._update(inputs, labels, mixing)
+            loss_sum += loss * len(labels)
             hits += correct
-            seen += len(index)
+            seen += len(labels)
         self._meter.add(forward_images=seen, backward_images=seen)
         if not bool(torch.isfinite(loss_sum)):
             raise UserError(

@@ -9,7 +9,7 @@ from mergesuite.errors import UserError
 from mergesuite.images import PAD, Augment, Normalise
 from mergesuite.runtime import Meter
 from mergesuite.spec import Recipe
-from mergesuite.train import Trainer, learning_rate, train
+from mergesuite.train import Trainer, learning_rate, make_optimiser, train
 
 N = 60
 
@@ -160,3 +160,36 @@ def test_augmentation_crops_and_flips_each_image_by_its_index():
         assert sum(flat) + sum(flipped) == 1
         found += sum(flipped)
     assert 0 < found < 12
+
+
+def test_augmentation_in_blocks_is_augmentation_at_once(monkeypatch):
+    x, _ = images(12)
+    augment = Augment("crop-flip", 12, streams.generator("a"))
+    index = torch.randperm(12, generator=streams.generator("b"))
+    at_once = augment(x[index], index)
+    monkeypatch.setattr("mergesuite.images.BLOCK", 5)
+    assert torch.equal(augment(x[index], index), at_once)
+
+
+@pytest.mark.parametrize(
+    ("changes", "theirs"),
+    [
+        ({"weight_decay": 5e-4}, lambda p: torch.optim.Adam(p, 0.01, eps=1e-7, weight_decay=5e-4)),
+        (
+            {"optimiser": "sgd", "nesterov": True, "weight_decay": 5e-4},
+            lambda p: torch.optim.SGD(p, 0.01, 0.9, nesterov=True, weight_decay=5e-4),
+        ),
+    ],
+)
+def test_taking_parameters_together_changes_no_byte(changes, theirs):
+    pair = [models.build("resnet8-w8", 10) for _ in range(2)]
+    optimisers = [make_optimiser(pair[0], recipe(**changes)), theirs(pair[1].parameters())]
+    rng = streams.generator("gradients")
+    for _ in range(5):
+        for a, b in zip(pair[0].parameters(), pair[1].parameters(), strict=True):
+            a.grad = torch.randn(a.shape, generator=rng)
+            b.grad = a.grad.clone()
+        for optimiser in optimisers:
+            optimiser.step()
+    for a, b in zip(pair[0].parameters(), pair[1].parameters(), strict=True):
+        assert torch.equal(a, b)
