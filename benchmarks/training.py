@@ -385,11 +385,11 @@ def main() -> None:
     """Run every case, print and write the table."""
     parser = argparse.ArgumentParser(
         description="Our training loop against a DataLoader's, in one run.",
-        epilog="example: python benchmarks/training.py --cases data:8000 resnet8-w8:2048 --pairs 3",
+        epilog="example: python benchmarks/training.py --cases data:4096 resnet8-w8:2048 --pairs 3",
     )
     parser.add_argument(
         "--cases", nargs="+", type=case_and_size, metavar="NET:IMAGES",
-        default=[("data", 8000), ("resnet8-w8", 2048), ("resnet20", 1024)],
+        default=[("data", 4096), ("resnet8-w8", 2048), ("resnet20", 512)],
         help="what is timed, with all, half and a quarter of so many images; "
         "data: the images' way into batches alone",
     )  # fmt: skip
