@@ -11,6 +11,7 @@ BatchNorm treatment is an axis of every row:
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -110,13 +111,16 @@ class Outputs:
         if key not in self._known:
             self._module.load_state_dict(state)
             if treatment == "re-estimate":
-                fit = self._problem.images("fit")[0][:REESTIMATE_IMAGES]
-                reestimate(self._module, fit, normalise=self._problem.normalise)
+                reestimate(self._module, self._calibration, normalise=self._problem.normalise)
             self._known[key] = {
                 split: logits(self._problem, self._module, self._problem.images(split)[0]).cpu()
                 for split in SPLITS
             }
         return self._known[key]
+
+    @functools.cached_property
+    def _calibration(self) -> Tensor:
+        return self._problem.first("fit", REESTIMATE_IMAGES)
 
     def _statistics(
         self, treatment: str, parents: Sequence[Mapping[str, Tensor]]

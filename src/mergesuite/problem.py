@@ -34,17 +34,20 @@ class Problem:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Load the splits that are needed; the test split waits until it is asked for."""
+        """Find the data; a split is read when it is asked for."""
         self._splits = data.load(self.data.name, sizes=self.data.counts() or None)
         self.classes = self._splits.classes
-        self.mean = tuple(self._splits.mean) if self.data.normalise else None
-        self.std = tuple(self._splits.std) if self.data.normalise else None
+        self.mean, self.std = self._splits.statistics if self.data.normalise else (None, None)
         self.normalise = Normalise(self.mean, self.std, self.device)
 
     def images(self, split: str) -> tuple[Tensor, Tensor]:
         """uint8 images `(n, 3, h, w)` and int64 labels `(n,)` of a split, on the device."""
         images, labels = getattr(self._splits, split)
         return images.to(self.device), labels.to(self.device)
+
+    def first(self, split: str, count: int) -> Tensor:
+        """The first `count` images of a split, on the device; where possible no more are read."""
+        return self._splits.first(split, count).images.to(self.device)
 
     def network(self, seed: int = 0) -> nn.Module:
         """A freshly initialised network on the device; the stream is named by model and seed."""
