@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from mergesuite.errors import UserError
 from mergesuite import resnet, streams
+from mergesuite.errors import UserError
 from mergesuite.models import build
 
 
