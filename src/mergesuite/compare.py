@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mergesuite import spec, stats, store
+from mergesuite import loading, registry, spec, stats, store
 from mergesuite.errors import UserError
 from mergesuite.gains import gains, leakage
 from mergesuite.pairs import (
@@ -195,7 +195,7 @@ def _reported(
         if unknown := [i for i in ids if i not in reported]:
             raise UserError(
                 f"claims.{name}.{field}: reported.csv has no row {unknown[0]!r}"
-                f"{spec.nearest(unknown[0], reported)}; add the row or correct the id"
+                f"{registry.nearest(unknown[0], reported)}; add the row or correct the id"
             )
         rows.append([_in_fractions(reported[i]) for i in ids])
     best = max if claim.direction == "higher" else min
@@ -274,9 +274,9 @@ def _clean(claim: spec.Claim, clean: Comparison | None) -> dict[str, Any]:
 def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
     """Write verdicts.csv, gains.csv and leakage.csv to `results/profile/paper`, beside runs.csv."""
     folder = results / profile / paper_folder.name
-    paper = spec.load(paper_folder, profile)
+    paper = loading.paper(paper_folder, profile)
     runs = read_runs(folder / "runs.csv")
-    verdicts = compare(paper, spec.load_reported(paper_folder), runs)
+    verdicts = compare(paper, loading.reported(paper_folder), runs)
     store.write_csv(folder / "verdicts.csv", verdicts)
     store.write_csv(folder / "gains.csv", gains(paper, runs))
     store.write_csv(folder / "leakage.csv", leakage(paper, runs))

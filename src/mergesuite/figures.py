@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mergesuite import drawing, spec, store, traces
+from mergesuite import drawing, loading, spec, store, traces
 from mergesuite.drawing import CYCLE, GREY, INK, PROTOCOLS
 from mergesuite.gains import gain_points, gains, leakage
 from mergesuite.pairs import read_runs
@@ -240,7 +240,7 @@ def write(paper_folder: Path, profile: str, results: Path) -> None:
     """Write `figures/{fitness,segment,gains,reported,leakage}.{svg,pdf}`."""
     folder = results / profile / paper_folder.name
     runs, verdicts = read_runs(folder / "runs.csv"), store.read_csv(folder / "verdicts.csv")
-    drawn = make(spec.load(paper_folder, profile), runs, verdicts, folder)
+    drawn = make(loading.paper(paper_folder, profile), runs, verdicts, folder)
     for name, figure in drawn.items():
         for kind in ("svg", "pdf"):
             save(figure, folder / "figures" / f"{name}.{kind}")

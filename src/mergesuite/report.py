@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from mergesuite import __version__, registry, spec, store, tables, traces
+from mergesuite import __version__, loading, registry, spec, store, tables, traces
 from mergesuite.markup import TEXT, Table
 from mergesuite.pairs import read_runs
 from mergesuite.verdict import COLOURS, MEANINGS, VERDICTS
@@ -123,7 +123,7 @@ def _place(row: Mapping[Any, Any]) -> str:
 
 def section(paper_folder: Path, profile: str, results: Path) -> dict[str, Any]:
     """Everything the page says about one paper; without results, what there is of its spec."""
-    paper, slug = spec.load(paper_folder, profile), paper_folder.name
+    paper, slug = loading.paper(paper_folder, profile), paper_folder.name
     folder = results / profile / slug
     base = {
         "slug": slug,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from mergesuite import spec, store
+from mergesuite import loading, spec, store
 from mergesuite.gains import gains, leakage
 from mergesuite.markup import Table, latex, markdown
 from mergesuite.pairs import Where, read_runs, samples
@@ -228,7 +228,7 @@ def write(paper_folder: Path, profile: str, results: Path) -> list[Table]:
     """Write `tables/{results,reported,leakage,cost}.{csv,md,tex}` of `results/profile/paper`."""
     folder = results / profile / paper_folder.name
     verdicts = store.read_csv(folder / "verdicts.csv")
-    made = make(spec.load(paper_folder, profile), read_runs(folder / "runs.csv"), verdicts)
+    made = make(loading.paper(paper_folder, profile), read_runs(folder / "runs.csv"), verdicts)
     for table in made:
         store.write_csv(folder / "tables" / f"{table.name}.csv", table.numbers)
         store.write_text(folder / "tables" / f"{table.name}.md", markdown(table))

@@ -9,7 +9,7 @@ import pytest
 import report_fixture as fixture
 from scipy import stats as scipy_stats
 
-from mergesuite import compare, gains, pairs, spec
+from mergesuite import compare, gains, loading, pairs, spec
 from mergesuite.errors import UserError
 
 
@@ -21,7 +21,7 @@ def paper():
 @pytest.fixture
 def reported(tmp_path):
     (tmp_path / "reported.csv").write_text(fixture.REPORTED)
-    return spec.load_reported(tmp_path)
+    return loading.reported(tmp_path)
 
 
 @pytest.fixture

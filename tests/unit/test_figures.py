@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import report_fixture as fixture
 
-from mergesuite import compare, figures, spec, traces
+from mergesuite import compare, figures, loading, traces
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_without_traces_the_figure_says_so(made, tmp_path):
 
 
 def test_scores_become_fractions(made):
-    paper = spec.load(made[0], "laptop")
+    paper = loading.paper(made[0], "laptop")
 
     found = traces.read(paper, made[1] / "laptop" / "mega")
 
