@@ -180,7 +180,19 @@ def test_bad_input_ends_in_one_line_and_status_2(parents, tmp_path, capsys):
     broken = load_weights(b)
     broken["linear.bias"][0] = torch.nan
     store.save_weights(tmp_path / "nan.safetensors", broken)
-    assert "NaN" in refused(capsys, *merge, a, tmp_path / "nan.safetensors")
+    message = refused(capsys, *merge, a, tmp_path / "nan.safetensors")
+    assert "nan.safetensors" in message
+    assert "NaN" in message
+
+    whole = load_weights(b)
+    other = tmp_path / "other.safetensors"
+    store.save_weights(other, {k: v for k, v in whole.items() if k != "linear.bias"})
+    assert "lack 'linear.bias'" in refused(capsys, *merge, a, other)
+    store.save_weights(other, {**whole, "extra": torch.zeros(1)})
+    assert "have 'extra'" in refused(capsys, *merge, a, other)
+    # Files of other programs often come without the counters.
+    store.save_weights(other, {k: v for k, v in whole.items() if v.is_floating_point()})
+    assert call(*merge[:-3], "--out", tmp_path / "y", "--parents", a, other) == 0
 
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(a.read_bytes()[:1000])
