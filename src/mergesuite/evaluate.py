@@ -5,7 +5,7 @@ This is the only stage that opens the test split for a method that is not leaky.
 BatchNorm treatment is an axis of every row:
 
 * `keep`: the statistics that the result holds;
-* `average`: the mean of the parents' statistics (for what was merged from several);
+* `average`: the mean of the parents' statistics, for one network that mixes the weights of several;
 * `re-estimate`: new statistics from fit images, without augmentation.
 """
 
@@ -29,6 +29,8 @@ from mergesuite.problem import Problem
 
 BATCH = 100
 SPLITS = ("search", "test")
+ONE_PARENT = ("best-parent", "train-on")
+"""Methods whose result is one parent, as it is or trained on."""
 REESTIMATE_IMAGES = 2000
 """Fit images for the `re-estimate` treatment, or all of them where there are fewer."""
 
@@ -143,8 +145,8 @@ def evaluate(
 ) -> list[Row]:
     """Rows (batchnorm, metric, split, value, n, members) of one result.
 
-    `members`: state dicts whose outputs are combined by `rule`; `parents`: those they came from,
-    empty for a trained network.
+    `members`: state dicts whose outputs are combined by `rule`; `parents`: those whose weights they
+    mix, empty where there is no mixing (see `mixes`).
     """
     rows: list[Row] = []
     for treatment in outputs.treatments(len(parents), rule):
@@ -172,6 +174,15 @@ def _measured(outputs: Tensor, labels: Tensor, rule: str) -> dict[str, float]:
         return measures(combine(outputs, rule), labels)
     each = [measures(output, labels) for output in outputs]
     return {name: sum(m[name] for m in each) / len(each) for name in each[0]}
+
+
+def mixes(record: Mapping[str, Any]) -> bool:
+    """Whether the weights of several parents are mixed in the result of a run.json.
+
+    If not, statistics averaged over parents would only spoil it.
+    """
+    one = record["method"] in ONE_PARENT or record["args"].get("from") == "best"
+    return len(record["parents"]) > 1 and not one
 
 
 def members_of(file: Path) -> tuple[list[dict[str, Tensor]], str]:

@@ -406,10 +406,11 @@ def _evaluate_run(
     outputs: Outputs,
 ) -> list[dict[str, Any]]:
     from mergesuite.evaluate import evaluate as measure
-    from mergesuite.evaluate import members_of
+    from mergesuite.evaluate import members_of, mixes
 
     members, rule = members_of(folder / "model.safetensors")
-    parents = [problem.load(Path(parent["path"])) for parent in record["parents"]]
+    sources = record["parents"] if mixes(record) else []
+    parents = [problem.load(Path(source["path"])) for source in sources]
     cost = {**record["cost"], "seconds": record["seconds"], "peak_mb": record["peak_mb"]}
     costs = [
         {"batchnorm": "-", "metric": k, "split": "-", "value": v, "n": 1, "members": len(members)}

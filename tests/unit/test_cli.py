@@ -157,12 +157,23 @@ def test_every_control_runs_on_a_users_checkpoints(parents, tmp_path, method):
     assert call("merge", "--method", method, *given, *PROBLEM, "--parents", *parents,
                 "--seed", 0, "--out", out) == 0  # fmt: skip
     assert call("evaluate", "--runs", out, "--out", tmp_path / "m.csv") == 0
+    mixing = ("uniform-average", "greedy-soup", "interpolation-grid", "random-search")
+    treatments = set(store.read_csv(tmp_path / "m.csv")["batchnorm"])
+    assert ("average" in treatments) == (method in mixing)
     if method == "uniform-average":
         a, b = (load_weights(path) for path in parents)
         merged = load_weights(out / "model.safetensors")
         for name, tensor in merged.items():
             if tensor.is_floating_point():
                 torch.testing.assert_close(tensor, ((a[name].double() + b[name]) / 2).float())
+
+
+def test_a_search_from_one_parent_mixes_nothing(parents, tmp_path):
+    out = tmp_path / "polish"
+    assert call("merge", *MEGA, "--parents", *parents, "--from", "best", "--seed", 0,
+                "--out", out) == 0  # fmt: skip
+    assert call("evaluate", "--runs", out, "--out", tmp_path / "m.csv") == 0
+    assert set(store.read_csv(tmp_path / "m.csv")["batchnorm"]) == {"keep", "re-estimate", "-"}
 
 
 def test_bad_input_ends_in_one_line_and_status_2(parents, tmp_path, capsys):

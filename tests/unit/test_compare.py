@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import report_fixture as fixture
 from scipy import stats as scipy_stats
@@ -132,6 +133,21 @@ def test_gains_have_the_same_treatment_on_both_sides(paper, runs):
     assert after[moved] == pytest.approx(before[moved] + 0.1)
     kept = ("mega-pair", "re-estimate", "test", "best-parent")
     assert after[kept] == pytest.approx(before[kept])
+
+
+def test_a_merge_with_averaged_statistics_is_compared_with_the_parent_as_trained(paper, runs):
+    merged = runs[(runs["subject"] == "mega-pair") & (runs["batchnorm"] == "keep")]
+    with_average = pd.concat([runs, merged.assign(batchnorm="average")])
+
+    table = gains.gains(paper, with_average).set_index(["subject", "batchnorm", "split", "against"])
+
+    for against in ("best-parent", "mean-parent"):
+        kept = table.loc[("mega-pair", "keep", "test", against), "mean"]
+        assert table.loc[("mega-pair", "average", "test", against), "mean"] == pytest.approx(kept)
+    assert set(table.loc["mega-clean-pair"].index.get_level_values("batchnorm")) == {
+        "keep",
+        "re-estimate",
+    }
 
 
 def test_leakage_shares_add_up(paper, runs):
