@@ -37,15 +37,16 @@ CAPTIONS = {
     "an arrow: a mean off the scale.",
     "fitness": "Best fitness so far. Thin: replicates; thick: their mean while all of them run; "
     "dashed: searches that see test images. Horizontal: the best parent, as trained.",
-    "segment": "Accuracy on the straight line between two parents. A valley is a loss barrier: the "
-    "parents' average is then no better than its bottom. Thin: replicates; thick: their mean.",
+    "segment": "Accuracy and cross-entropy on the straight line between two parents. A valley of "
+    "the one and a hill of the other are a loss barrier: the parents' average is then no better "
+    "than the middle. Thin: replicates; thick: their mean.",
 }
 ALTERNATIVES = {
     "reported": "Dot plot of reported and measured differences, one row per claim",
     "leakage": "Dot plot of gains under protocols published, released and clean",
     "gains": "Strip plot of gains over the best parent, one row per method",
     "fitness": "Line plot of best fitness over fitness evaluations, one line per method",
-    "segment": "Line plot of accuracy from parent A to parent B",
+    "segment": "Line plots of accuracy and cross-entropy from parent A to parent B",
 }
 
 
