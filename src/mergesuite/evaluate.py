@@ -75,10 +75,14 @@ def measures(scores: Tensor, labels: Tensor) -> dict[str, float]:
 
     A row with NaN or +inf counts as wrong; the cross-entropy is not finite then.
     """
-    sound = ~(scores.isnan() | (scores == torch.inf)).any(1)
-    hits = sound & (scores.argmax(1) == labels)
     loss = F.cross_entropy(scores.double(), labels)
-    return {"accuracy": float(hits.double().mean()), "cross_entropy": float(loss)}
+    return {"accuracy": float(right(scores, labels).double().mean()), "cross_entropy": float(loss)}
+
+
+def right(scores: Tensor, labels: Tensor) -> Tensor:
+    """`(n,)` bool: which of `(n, classes)` scores are highest at their label."""
+    sound = ~(scores.isnan() | (scores == torch.inf)).any(1)
+    return sound & (scores.argmax(1) == labels)
 
 
 class Outputs:
@@ -142,18 +146,24 @@ def evaluate(
     members: Sequence[Mapping[str, Tensor]],
     rule: str,
     parents: Sequence[Mapping[str, Tensor]],
-) -> list[Row]:
-    """Rows (batchnorm, metric, split, value, n, members) of one result.
+) -> tuple[list[Row], dict[str, Tensor]]:
+    """Rows (batchnorm, metric, split, value, n, members) of one result, and its hits.
+
+    Hits are `(n,)` bool by treatment: the test images that it gets right. The mean of several
+    scores has none.
 
     `members`: state dicts whose outputs are combined by `rule`; `parents`: those whose weights they
     mix, empty where there is no mixing (see `mixes`).
     """
     rows: list[Row] = []
+    hits: dict[str, Tensor] = {}
     for treatment in outputs.treatments(len(parents), rule):
         each = [outputs.of(member, treatment, parents) for member in members]
         for split in SPLITS:
             labels = problem.images(split)[1].cpu()
             stacked = torch.stack([output[split] for output in each])
+            if split == "test" and rule != "mean":
+                hits[treatment] = right(combine(stacked, rule), labels)
             for metric, value in _measured(stacked, labels, rule).items():
                 if math.isfinite(value):
                     rows.append(
@@ -166,7 +176,7 @@ def evaluate(
                             "members": len(members),
                         }
                     )
-    return rows
+    return rows, hits
 
 
 def _measured(outputs: Tensor, labels: Tensor, rule: str) -> dict[str, float]:

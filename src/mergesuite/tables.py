@@ -39,6 +39,11 @@ GAIN_NOTE = (
     "BatchNorm treatment (average: against the parent as trained)."
 )
 
+IMAGE_NOTE = (
+    "Pairs by image: in how many the subject is right on significantly more, or fewer, test images "
+    "than what it is compared with (McNemar's exact test over the images of one pair, 5 %)."
+)
+
 
 def results(paper: spec.Paper, runs: pd.DataFrame) -> Table:
     """Every subject and BatchNorm treatment: accuracies, n, gain over the best parent."""
@@ -90,13 +95,15 @@ def reported(verdicts: pd.DataFrame) -> Table:
                 "measured": _effect(ratio, metric, *ends),
                 "n": str(row["n"]),
                 "p (Holm)": f"{row['p_holm']:.2g}" if there(row["p_holm"]) else NOTHING,
+                "pairs by image": _by_image(row),
                 "under protocol clean": _effect(ratio, metric, *clean),
             }
         )
     notes = [
         f"Differences (subject {MINUS} against), accuracies in percentage points, or factors "
         f"({TIMES}), with 95 % t interval over n pairs; against a model's own "
-        "seeds unpaired (Welch). P values are adjusted over the paper's claims."
+        "seeds unpaired (Welch). P values are adjusted over the paper's claims.",
+        IMAGE_NOTE,
     ]
     caption = "Reported against measured, claim by claim."
     leaky = bool(len(verdicts)) and bool(verdicts["leaky"].any())
@@ -193,6 +200,12 @@ def _cost(values: list[float], metric: str) -> str:
 
 def _effect(ratio: bool, metric: str, mean: Any, low: Any = None, high: Any = None) -> str:
     return factor(mean, low, high) if ratio else interval(mean, low, high, metric)
+
+
+def _by_image(row: Mapping[Any, Any]) -> str:
+    if not there(row["image_p"]):
+        return NOTHING
+    return f"{row['pairs_more']} more, {row['pairs_fewer']} fewer"
 
 
 def _marked(name: str, leaky: Any) -> str:

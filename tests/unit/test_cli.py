@@ -3,10 +3,11 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
-from mergesuite import models, store, streams
+from mergesuite import hits, models, store, streams
 from mergesuite.cli import build_parser, main
 from mergesuite.merge import Population
 from mergesuite.store import load_weights
@@ -99,7 +100,16 @@ def test_merge_evaluate_collect(parents, tmp_path):
     assert set(accuracy["batchnorm"]) == {"keep", "average", "re-estimate"}
     assert set(accuracy["split"]) == {"search", "test"}
     assert set(table["entry"]) == {"mega"}
-    assert set(accuracy[accuracy["split"] == "test"]["n"]) == {60}
+    on_test = accuracy[accuracy["split"] == "test"]
+    assert set(on_test["n"]) == {60}
+    kept = {
+        key: int(np.unpackbits(bits).sum())
+        for key, bits in hits.read(tmp_path / "runs.csv").items()
+    }
+    assert kept == {
+        ("mega-pair", 3, row["batchnorm"]): round(60 * row["value"])
+        for row in on_test.to_dict("records")
+    }
 
 
 def test_the_score_of_a_search_is_what_evaluation_measures(parents, tmp_path):

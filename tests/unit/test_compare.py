@@ -10,8 +10,9 @@ import pytest
 import report_fixture as fixture
 from scipy import stats as scipy_stats
 
-from mergesuite import compare, gains, loading, pairs, spec
+from mergesuite import compare, gains, hits, loading, pairs, spec, tables
 from mergesuite.errors import UserError
+from mergesuite.wording import NOTHING
 
 
 @pytest.fixture
@@ -159,6 +160,39 @@ def test_leakage_shares_add_up(paper, runs):
     assert math.isnan(clean["share"])
     assert leaky["own"]
     assert not clean["own"]
+
+
+def write_hits(folder, differing):
+    """Hits of `mega-pair` and its best parent that differ as told: seed -> (only a, only b)."""
+    right = {}
+    for seed, (only_a, only_b) in differing.items():
+        images = np.arange(43)  # no multiple of eight
+        right["mega-pair", seed, "keep"] = images >= only_b
+        right["best-parent-pair", seed, "keep"] = (images < only_b) | (images >= only_a + only_b)
+    hits.write(folder / "runs.csv", {key: np.packbits(bits) for key, bits in right.items()})
+
+
+def test_pairs_are_compared_image_by_image(tmp_path):
+    folder, results = fixture.make(tmp_path)
+    # By hand: six discordant images, all on one side, are p = 2 / 2^6; five are 2 / 2^5 > 0.05.
+    differing = {0: (6, 0), 1: (0, 6), 2: (5, 0), 3: (9, 0)}
+    write_hits(results / "laptop/mega", differing)
+
+    table = compare.write(folder, "laptop", results).set_index("claim")
+
+    found = table[["image_p", "pairs_more", "pairs_fewer"]]
+    assert found.loc["pair-gain"].tolist() == [pytest.approx(2 / 64), 2, 1]
+    for other in ("deep-average", "grid", "cheap"):
+        assert math.isnan(found.loc[other, "image_p"])
+    shown = tables.reported(table.reset_index()).shown["pairs by image"]
+    assert sorted(shown) == ["2 more, 1 fewer", *[NOTHING] * 3]
+
+
+def test_damaged_hits_are_the_users_error(tmp_path):
+    (tmp_path / "runs.hits.safetensors").write_bytes(b"cut")
+
+    with pytest.raises(UserError, match=r"runs\.hits\.safetensors"):
+        hits.read(tmp_path / "runs.csv")
 
 
 def test_write_makes_the_three_tables(tmp_path):
