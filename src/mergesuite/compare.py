@@ -74,7 +74,7 @@ def compare(
     runs: pd.DataFrame,
     right: hits.Hits | None = None,
 ) -> pd.DataFrame:
-    """One row per claim, in the order of the paper.
+    """One row per claim, in the order of the paper; those that were not run come last.
 
     P values are Holm-adjusted over all claims that have one; those of the clean counterparts
     form a family of their own. `difference`, `low` and `high` are subject minus against as
@@ -107,6 +107,7 @@ def compare(
             | _clean(claim, cleans[i])
             | {"leaky": evidence.leaky, "spread_kind": mains[i].spread_kind}
         )
+    rows.sort(key=lambda row: row["verdict"] == NOT_RUN)
     return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
 
 
