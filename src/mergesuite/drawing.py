@@ -59,14 +59,14 @@ def parent_lines(
 
 
 def segments(axis: Axes, seeds: list[traces.Trace], treatment: str, label: str) -> None:
-    """Accuracy along the segment; the parents are its ends."""
-    colour = TREATMENTS[treatment]
+    """Accuracy or cross-entropy along the segment; the parents are its ends."""
+    colour, scale = TREATMENTS[treatment], 100 if seeds[0].metric == "accuracy" else 1
     table = pd.concat([t.frame[["alpha", "score"]] for t in seeds])
     for trace in seeds:
-        x, y = trace.frame["alpha"], 100 * trace.frame["score"]
+        x, y = trace.frame["alpha"], scale * trace.frame["score"]
         axis.plot(x, y, color=colour, lw=0.6, alpha=0.45)
         axis.plot(x.iloc[[0, -1]], y.iloc[[0, -1]], "o", color=colour, ms=3.5, clip_on=False)
-    mean = 100 * table.groupby("alpha")["score"].mean()
+    mean = scale * table.groupby("alpha")["score"].mean()
     axis.plot(mean.index.to_numpy(), mean.to_numpy(), color=colour, label=label)
 
 

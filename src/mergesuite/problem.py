@@ -15,6 +15,7 @@ from mergesuite import data, models, store, streams
 from mergesuite.errors import UserError
 from mergesuite.images import Normalise
 from mergesuite.spec import Data
+from mergesuite.weights import check_fit
 
 
 @dataclass
@@ -65,33 +66,18 @@ class Problem:
             UserError: the file is unreadable, is of another network, or holds weights that are
                 not finite.
         """
-        return self.check(store.load_weights(path), path)
-
-    def check(self, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-        """`state` if it fits this problem's network; errors name `path`."""
-        expected = self._expected
-        missing = [
-            name
-            for name, tensor in expected.items()
-            if name not in state and tensor.is_floating_point()
-        ]
-        extra = [name for name in state if name not in expected]
-        if missing or extra:
-            what = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r} too many"
+        state = store.load_weights(path)
+        model = f"model {self.build} with {self.classes} classes"
+        if extra := state.keys() - self._expected.keys():
             raise UserError(
-                f"{path} {what} for model {self.build} with {self.classes} classes: "
-                "give the model and the data it was trained with"
+                f"the weights in {path} have {min(extra)!r}, which {model} has not: "
+                "give the model and the data they were trained with"
             )
-        for name, tensor in state.items():
-            if tensor.shape != expected[name].shape:
-                raise UserError(
-                    f"{path}: {name!r} has shape {tuple(tensor.shape)}, model {self.build} with "
-                    f"{self.classes} classes has {tuple(expected[name].shape)}: "
-                    "parents must be of that model and data"
-                )
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise UserError(
-                    f"{path}: {name!r} holds NaN or infinite weights: "
-                    "that network diverged, leave it out"
-                )
-        return {**{k: v for k, v in expected.items() if k not in state}, **state}
+        # A file may lack BatchNorm's batch counters, which no result depends on.
+        shapes = {
+            name: tuple(tensor.shape)
+            for name, tensor in self._expected.items()
+            if name in state or tensor.is_floating_point()
+        }
+        check_fit(state, shapes, f"the weights in {path}", model)
+        return {**self._expected, **state}
