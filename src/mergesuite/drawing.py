@@ -104,6 +104,7 @@ def _interval(
     """Single pairs, their mean and interval; off the scale, an arrow with the mean."""
     colour, mark = TREATMENTS[row["batchnorm"]], MARKS[row["batchnorm"]]
     label = f"BatchNorm {row['batchnorm']}" if row["batchnorm"] != "-" else "ensemble"
+    axis.plot([], [], mark, color=colour, ms=4.5, label=label)
     if 100 * row["mean"] < limits[0]:
         text = f"  ◄ {100 * row['mean']:.0f}".replace("-", MINUS)
         axis.text(limits[0], y, text, color=colour, fontsize=7, va="center")
@@ -114,7 +115,6 @@ def _interval(
         axis.plot(ends, [y, y], color=colour, lw=1.6, solid_capstyle="butt")
     face = "white" if row["leaky"] else colour
     axis.plot([100 * row["mean"]], [y], mark, ms=4.5, mfc=face, mec=colour, mew=1.2)
-    axis.plot([], [], mark, color=colour, ms=4.5, label=label)
 
 
 def claim_rows(axis: Axes, kind: str, rows: pd.DataFrame) -> None:

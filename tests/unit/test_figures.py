@@ -81,6 +81,17 @@ def test_the_barrier_is_drawn_in_per_cent_and_in_nats(made):
     assert loss.max() == pytest.approx(2.1)
 
 
+def test_a_treatment_that_is_off_the_scale_is_in_the_legend(made):
+    paper = loading.paper(made[0], "laptop")
+    runs = fixture.runs()
+    kept = runs[(runs["subject"] == "mega-pair") & (runs["batchnorm"] == "keep")]
+    collapsed = kept.assign(batchnorm="average", value=0.1)
+
+    drawn = figures.gains_strip(paper, pd.concat([runs, collapsed]))
+
+    assert "BatchNorm average" in [text.get_text() for text in drawn.legends[0].get_texts()]
+
+
 def test_scores_become_fractions(made):
     paper = loading.paper(made[0], "laptop")
 
