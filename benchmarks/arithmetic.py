@@ -112,6 +112,7 @@ def main() -> None:
     parser.add_argument("--generations", type=int, default=3)
     parser.add_argument("--images", type=int, default=100, help="scored to time one evaluation")
     parser.add_argument("--search", type=int, default=5000, help="images of a fitness evaluation")
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()
     seconds, weights = alone(one_evaluation, options.images)
@@ -119,7 +120,7 @@ def main() -> None:
     head, dirty = provenance.commit()
     population = 4 * options.dim * options.size / 2**20
     rows = []
-    for case in tqdm(CASES, desc="breeding"):
+    for case in tqdm(options.cases, desc="breeding"):
         bred = alone(breed, case, options.dim, options.size, options.generations)
         generation = statistics.median(bred["seconds"])
         rows.append(

@@ -357,6 +357,7 @@ def main() -> None:
     parser.add_argument("--generations", type=int, default=20)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--lever-pairs", type=int, default=2, help="of ours without one lever")
+    parser.add_argument("--no-growth", action="store_true", help="only the comparison")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()
     head, dirty = provenance.commit()
@@ -382,9 +383,10 @@ def main() -> None:
                 rows += compare(case, options.pairs, options.lever_pairs, peak)
                 store.write_rows(options.out / "evaluation.csv", [{**r, **origin} for r in rows])
                 draw(rows, options.out / "evaluation.svg")
-        grown = growth(options, weights)
-    store.write_rows(options.out / "evaluation-growth.csv", [{**r, **origin} for r in grown])
-    for table in (rows, grown):
+        grown = [] if options.no_growth else growth(options, weights)
+    if grown:
+        store.write_rows(options.out / "evaluation-growth.csv", [{**r, **origin} for r in grown])
+    for table in filter(None, (rows, grown)):
         writer = csv.DictWriter(sys.stdout, table[0], delimiter="\t")
         writer.writeheader()
         writer.writerows(table)

@@ -369,7 +369,9 @@ class Evaluator:
     def _forward(self, network: Forward, index: Tensor, layout: torch.memory_format) -> Tensor:
         """Logits of the images `index`, computed in a full batch: kernels depend on its size."""
         padded = F.pad(index, (0, self._chunk - len(index)), value=int(index[0]))
-        inputs = self._normalise(self._images[padded]).contiguous(memory_format=layout)
+        inputs = self._normalise(self._images.index_select(0, padded)).contiguous(
+            memory_format=layout
+        )
         return network(inputs)[: len(index)]
 
     def _difficulty(self, threshold: float) -> Tensor:
