@@ -47,7 +47,9 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "sa-shade": [{}, {"variant": "named"}],
     "lshade-epsin": [{"evaluations": GENERATIONS * MEMBERS}],
     "cma-es": [{"evaluations": GENERATIONS * 6}],
-    "random-search": [{"evaluations": GENERATIONS * MEMBERS, "batch": MEMBERS, "mutation": "tensor"}],
+    "random-search": [
+        {"evaluations": GENERATIONS * MEMBERS, "batch": MEMBERS, "mutation": "tensor"}
+    ],
 }
 """Parameters that differ from the defaults; a method that is not here runs with those."""
 

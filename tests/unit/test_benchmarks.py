@@ -91,8 +91,9 @@ def test_the_evaluation_benchmark_writes_its_tables_and_figure(tmp_path):
 
 
 def test_the_arithmetic_benchmark_keeps_to_the_memory_of_its_population(tmp_path):
+    cases = ["cade, in place, F = CR = 1e-6", "de, F = 0.5, CR = 0.9"]
     run("arithmetic.py", "--dim", 2_000_000, "--size", 8, "--generations", 2, "--images", 2,
-        "--cases", "cade, in place, F = CR = 1e-6", "de, F = 0.5, CR = 0.9", "--out", tmp_path)  # fmt: skip
+        "--cases", *cases, "--out", tmp_path)  # fmt: skip
     with (tmp_path / "arithmetic.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2

@@ -232,7 +232,7 @@ def test_a_chosen_precision_keeps_its_own_accepted_set(problem, precision):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("off", [[], LEVERS, *[[lever] for lever in LEVERS]])
 def test_counts_on_a_gpu_are_those_of_the_plain_loop_there(problem, off):
-    module, space, images, labels, candidates = problem
+    _, space, images, labels, candidates = problem
     theirs = [models.build("resnet8-w8", 10).cuda(), space, images.cuda(), labels.cuda()]
     expected = plain_counts(*theirs, candidates.cuda())
     evaluator = Evaluator(*theirs, **dict.fromkeys(off, False))
