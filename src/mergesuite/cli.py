@@ -46,7 +46,19 @@ def build_parser() -> argparse.ArgumentParser:
     _add_check(stages)
     _add_accept(stages)
     _add_new_paper(stages)
+    _add_batch(stages)
     return parser
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """The options of a command line, and its `words` themselves for the record.
+
+    Raises:
+        UserError: it is not understood.
+    """
+    options = build_parser().parse_args(words)
+    options.words = words
+    return options
 
 
 def _stage(stages, name: str, text: str, example: str) -> argparse.ArgumentParser:
@@ -273,10 +285,20 @@ def _add_new_paper(stages) -> None:
     stage.add_argument("name", help="folder name: lower case, digits and dashes, at most 24")
 
 
+def _add_batch(stages) -> None:
+    stage = _stage(
+        stages,
+        "batch",
+        "several commands in one process, which starts once",
+        "mergesuite batch 'list methods' 'list papers'",
+    )
+    stage.add_argument("commands", nargs="+", help="each as one word, without `mergesuite`")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one sub-command; returns 0, 1 for a failed check, or 2 for bad input."""
     try:
-        options = build_parser().parse_args(arguments)
+        options = parse(sys.argv[1:] if arguments is None else arguments)
         options.run(options)
     except UserError as error:
         print(f"mergesuite: {' '.join(str(error).split())}", file=sys.stderr)

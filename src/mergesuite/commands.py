@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import shlex
 import shutil
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "accept",
+    "batch",
     "check",
     "collect",
     "compare",
@@ -42,6 +45,16 @@ def data(options: Namespace) -> None:
     wanted = data_settings(options)
     splits = load(wanted.name, sizes=wanted.counts() or None)
     store.write_json(options.out, splits.manifest)
+
+
+def batch(options: Namespace) -> None:
+    """Run commands one after another; the first that fails ends it."""
+    from mergesuite.cli import parse
+
+    for command in options.commands:
+        print(f"mergesuite {command}", file=sys.stderr)
+        nested = parse(shlex.split(command))
+        nested.run(nested)
 
 
 def collect(options: Namespace) -> None:

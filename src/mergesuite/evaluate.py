@@ -31,7 +31,7 @@ BATCH = 100
 SPLITS = ("search", "test")
 ONE_PARENT = ("best-parent", "train-on")
 """Methods whose result is one parent, as it is or trained on."""
-REESTIMATE_IMAGES = 2000
+REESTIMATE_IMAGES = 1000
 """Fit images for the `re-estimate` treatment, or all of them where there are fewer."""
 
 Row = dict[str, Any]

@@ -136,7 +136,7 @@ class Evaluator:
         self._use(images, labels)
         exact = metric == "accuracy" and precision == "float32"
         self._folded = self._fold() if fold and exact else None
-        # Only near-ties of a folded network are decided again; what is not folded is the plain loop.
+        # Near-ties of a folded network are decided again; what is not folded is the plain loop.
         plain = exact and self._folded is None
         self._layout = torch.contiguous_format if plain else torch.channels_last
         self._network = self._prepared(images.shape[1:])
@@ -237,7 +237,7 @@ class Evaluator:
         margins = torch.zeros(n, self.n, dtype=torch.float64, device=self._device)
         for i in range(self._ranks.rank, n, self._ranks.size):
             own = self._score(candidates[i], limits[i], ALONE)
-            numbers[i] = torch.tensor(
+            numbers[i] = numbers.new_tensor(
                 [own.correct, own.images, own.fitness, own.complete, own.calibrated]
             )
             if own.margins is not None:

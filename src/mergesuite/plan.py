@@ -21,6 +21,8 @@ from mergesuite.provenance import code_digest
 from mergesuite.spec import Data, Paper, Strict
 
 REPLICATIONS = Path("replications")
+MODELS = "trained_models"
+"""The group of all models in an evaluation; no name in a spec has an underscore."""
 
 
 class PerJob(Strict):
@@ -122,10 +124,14 @@ class Jobs:
         self.folder = f"{config.results}/{config.profile}/{name}"
         self.subjects = self.paper.subjects()
 
+    def run_folder(self, subject: str) -> str:
+        """The folder of all runs of a model or of ENTRY-POPULATION."""
+        stage = "train" if self.subjects[subject] is None else "merge"
+        return f"{self.folder}/{stage}/{subject}"
+
     def run(self, subject: str, seed: int) -> str:
         """The folder of one run of a model or of ENTRY-POPULATION."""
-        stage = "train" if self.subjects[subject] is None else "merge"
-        return f"{self.folder}/{stage}/{subject}/s{seed}"
+        return f"{self.run_folder(subject)}/s{seed}"
 
     def seeds(self, subject: str) -> list[int]:
         """The seeds of a model, or the replicates of ENTRY-POPULATION."""
@@ -143,22 +149,50 @@ class Jobs:
         size = self.config.seeds_per_job.train
         return [(m, seeds) for m in self.paper.active_models() for seeds in self._cut(m, size)]
 
-    def merges(self) -> list[tuple[str, list[int]]]:
-        """Every merged subject, with the seeds of each of its jobs."""
-        merged = [subject for subject, parts in self.subjects.items() if parts is not None]
+    def merges(self) -> list[tuple[str, list[str], list[int]]]:
+        """Every merge job: its name, subjects and seeds.
+
+        A search is a job of its own. What costs less than the start of a process (best parent,
+        average, ensembles ...) shares one per population.
+        """
+        together: dict[str, list[str]] = {}
+        for subject, parts in self.subjects.items():
+            if parts is not None:
+                free = self._is_free(parts[0])
+                together.setdefault(f"controls_{parts[1]}" if free else subject, []).append(subject)
         size = self.config.seeds_per_job.merge
-        return [(subject, seeds) for subject in merged for seeds in self._cut(subject, size)]
+        return [
+            (name, subjects, seeds)
+            for name, subjects in together.items()
+            for seeds in self._cut(subjects[0], size)
+        ]
+
+    def _is_free(self, entry: str) -> bool:
+        """Whether a method neither searches nor trains."""
+        method = self.paper.methods[entry]
+        return registry.method_fields(method.use).kind == "one-step" and not method.budget_of
 
     def evaluations(self) -> list[tuple[str, list[int]]]:
-        """Every group of `measured`, with the seeds of each of its jobs."""
-        per = self.config.seeds_per_job
+        """Every evaluation job: a group of `measured`, and seeds; none stand for all there are."""
+        size = self.config.seeds_per_job.evaluate
         return [
             (group, seeds)
             for group, subjects in self.measured().items()
-            for seeds in self._cut(
-                subjects[0], per.evaluate if group in self.paper.populations else per.train
-            )
+            for seeds in ([[]] if group == MODELS else self._cut(subjects[0], size))
         ]
+
+    def evaluated(self, group: str, seeds: list[int]) -> list[str]:
+        """The run.json files that one evaluation job reads."""
+        return [
+            f"{self.run(subject, seed)}/run.json"
+            for subject in self.measured()[group]
+            for seed in seeds or self.seeds(subject)
+        ]
+
+    def metrics(self, group: str, seeds: list[int]) -> str:
+        """The table that one evaluation job writes, without its ending."""
+        part = f"-s{seeds[0]}" if seeds else ""
+        return f"{self.folder}/evaluate/{group}{part}"
 
     def _cut(self, subject: str, size: int) -> list[list[int]]:
         seeds = self.seeds(subject)
@@ -217,6 +251,22 @@ class Jobs:
             [*problem_flags(entry, self.paper.data_of(model)), *flags("--set", recipe)]
         )
 
+    def merge_command(self, subjects: list[str], seeds: list[int]) -> str:
+        """What `mergesuite` is told to merge one subject, or several in one process."""
+        commands = [self._merge_command(subject, seeds) for subject in subjects]
+        return commands[0] if len(commands) == 1 else shlex.join(["batch", *commands])
+
+    def _merge_command(self, subject: str, seeds: list[int]) -> str:
+        parents = [file for seed in seeds for file in self.parents(subject, seed)]
+        budget = [file for seed in seeds for file in self.budget(subject, seed)]
+        rest = [
+            *["--parents", *parents],
+            *(["--budget-of", *budget] if budget else []),
+            *["--seeds", *map(str, seeds)],
+            *["--device", self.config.device, "--out", self.run_folder(subject)],
+        ]
+        return f"merge {self.merge_arguments(subject)} {shlex.join(rest)}"
+
     def merge_arguments(self, subject: str) -> str:
         """What `mergesuite merge` is told, beside parents, seed, budget and out."""
         slug, population = self._parts(subject)
@@ -243,27 +293,25 @@ class Jobs:
         return self.paper.data_of(population.model or population.models[0])
 
     def measured(self) -> dict[str, list[str]]:
-        """What one evaluation covers: a model, or all entries of a population."""
+        """What one evaluation covers: all models, or all entries of a population."""
         found: dict[str, list[str]] = {}
         for subject, parts in self.subjects.items():
-            found.setdefault(parts[1] if parts else subject, []).append(subject)
+            found.setdefault(parts[1] if parts else MODELS, []).append(subject)
         return found
 
     def folders(self, group: str) -> list[str]:
         """The folders that hold the runs of a group's subjects."""
-        return [self.run(subject, 0).removesuffix("/s0") for subject in self.measured()[group]]
+        return [self.run_folder(subject) for subject in self.measured()[group]]
 
     def population(self, group: str) -> list[str]:
-        """A group's population; a model has none."""
-        return [group] if group in self.paper.populations else []
+        """A group's population; the models have none."""
+        return [] if group == MODELS else [group]
 
-    def code(self, stage: str, subject: str | None = None) -> str:
-        """The digest of the code that a stage of a subject runs."""
-        modules = [stage]
-        if stage == "merge" and subject is not None:
-            entry = self.paper.methods[self._parts(subject)[0]]
-            modules.append(f"methods.{registry.method_fields(entry.use).module}")
-        return code_digest(*modules)
+    def merge_code(self, subjects: list[str]) -> str:
+        """The digest of the code that a merge job runs."""
+        uses = [self.paper.methods[self._parts(subject)[0]].use for subject in subjects]
+        modules = sorted({registry.method_fields(use).module for use in uses})
+        return code_digest("merge", *(f"methods.{module}" for module in modules))
 
 
 def manifests(jobs: list[Jobs]) -> dict[str, Data]:

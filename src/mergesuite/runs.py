@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -82,7 +81,12 @@ def _problem(options: Namespace) -> Problem:
 
 
 def _run_record(
-    problem: Problem, seed: int, settings: dict[str, Any], code: str, meter: Meter
+    words: Sequence[str],
+    problem: Problem,
+    seed: int,
+    settings: dict[str, Any],
+    code: str,
+    meter: Meter,
 ) -> dict[str, Any]:
     """What every run.json says: settings, where from, what it cost."""
     from mergesuite import runtime
@@ -95,7 +99,7 @@ def _run_record(
         **settings,
     }
     return {
-        "command": shlex.join(["mergesuite", *sys.argv[1:]]),
+        "command": shlex.join(["mergesuite", *words]),
         "args": args,
         "seed": seed,
         "spec": spec.digest({k: v for k, v in args.items() if k != "seed"}),
@@ -120,7 +124,7 @@ def train(options: Namespace) -> None:
     for number, (seed, out) in enumerate(outs.items()):
         start = starts[number][0] if starts else None
         settings = {"recipe": recipe.model_dump(), "start": shas[start] if start else None}
-        _train_once(problem, recipe, seed, start, settings, out)
+        _train_once(options.words, problem, recipe, seed, start, settings, out)
     _forget_resume(outs)
 
 
@@ -147,6 +151,7 @@ def _forget_resume(outs: Mapping[int, Path]) -> None:
 
 
 def _train_once(
+    words: Sequence[str],
     problem: Problem,
     recipe: spec.Recipe,
     seed: int,
@@ -159,7 +164,7 @@ def _train_once(
     from mergesuite.train import train as train_to_the_end
 
     meter, code = Meter(), provenance.code_digest("train")
-    record = _run_record(problem, seed, settings, code, meter)
+    record = _run_record(words, problem, seed, settings, code, meter)
     module = problem.network(seed)
     if start:
         _start_from(module, start)
@@ -184,7 +189,7 @@ def _train_once(
         save=save,
     )
     store.write_rows(out / "curve.csv", curve)
-    record |= _run_record(problem, seed, settings, code, meter)
+    record |= _run_record(words, problem, seed, settings, code, meter)
     store.write_json(
         out / "run.json", {**record, "kind": "parent", "method": "train", "parents": []}
     )
@@ -278,7 +283,7 @@ def _merge_once(
 
     entry, fitness, meter = registry.method_fields(options.method), described["fitness"], Meter()
     code = provenance.code_digest("merge", f"methods.{entry.module}")
-    record = _run_record(problem, seed, described, code, meter)
+    record = _run_record(options.words, problem, seed, described, code, meter)
     key = " ".join([record["spec"], str(seed), code, *(p["sha256"] for p in parents)])
     merged = run_method(
         problem,
@@ -310,7 +315,7 @@ def _merge_once(
         ["step", "evaluations", "images", "best"],
     )
     record = {
-        **_run_record(problem, seed, described, code, meter),
+        **_run_record(options.words, problem, seed, described, code, meter),
         "kind": "merged",
         "processes": ranks.size,
         "method": options.method,

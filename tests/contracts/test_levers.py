@@ -1,7 +1,7 @@
 """What makes evaluation fast changes no search, to the byte.
 
-Every population method runs for about 20 generations on two trained nets, scored by a plain loop that
-is written out here, then by the evaluator with all levers on, all off, and each off by itself.
+Every population method runs for about 20 generations on two trained nets, scored by a plain loop
+that is written out here, then by the evaluator with all levers on, all off, and each off by itself.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ def test_it_is_with_other_metrics_and_statistics_taken_again(net, name, params, 
 
 
 def test_a_falling_threshold_accepts_who_the_plain_loop_accepts(net):
-    """Bars at, above and below each mixture's count; a bound that was enough for one is not again."""
+    """Bars at, above and below each mixture's count; a bound that did for one may fail another."""
     shares = torch.rand(12, len(net.members), generator=generator("levers", "shares"))
     candidates = (shares / shares.sum(1, keepdim=True)) @ net.members
     counts = PlainLoop(net).scores(candidates).fitness

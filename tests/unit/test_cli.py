@@ -258,11 +258,24 @@ def test_a_leak_on_purpose_is_recorded(parents, tmp_path):
     assert record["args"]["fitness"]["split"] == "test"
 
 
+def test_a_batch_is_its_commands_one_after_another(parents, tmp_path, capsys):
+    merge = f"merge --method uniform-average {' '.join(PROBLEM)} --seed 0"
+    merge += f" --parents {parents[0]} {parents[1]} --out {tmp_path}"
+    assert call("batch", f"{merge}/a", f"{merge}/b") == 0
+    for name in ("a", "b"):
+        command = store.read_json(tmp_path / name / "run.json")["command"]
+        assert command == f"mergesuite {merge}/{name}"
+    wrong = f"{merge}/x --protocl clean"
+    assert "protocl" in refused(capsys, "batch", f"{merge}/c", wrong, f"{merge}/d")
+    assert (tmp_path / "c").exists()
+    assert not (tmp_path / "d").exists()
+
+
 def test_every_command_has_help_with_an_example(capsys):
     stages = build_parser()._subparsers._group_actions[0].choices
     assert set(stages) >= {
         "data", "train", "merge", "evaluate", "collect", "compare", "tables", "figures", "report",
-        "check", "accept", "list", "new-paper",
+        "check", "accept", "list", "new-paper", "batch",
     }  # fmt: skip
     for name in stages:
         with pytest.raises(SystemExit) as ended:

@@ -163,10 +163,11 @@ def test_data_arguments_read_back():
 def test_jobs_divide_the_seeds_of_merged_subjects(jobs, size, pair, mixed):
     work = jobs(seeds_per_job={"merge": size, "evaluate": size})
     found = work.merges()
-    of = lambda name: [seeds for subject, seeds in found if subject == name]  # noqa: E731
+    of = lambda name: [seeds for _, subjects, seeds in found if name in subjects]  # noqa: E731
     assert of("mega-pair") == of("average-pair") == pair
     assert of("average-mixed") == mixed
-    assert {subject for subject, _ in found} == {s for s, parts in work.subjects.items() if parts}
+    merged = {subject for _, subjects, _ in found for subject in subjects}
+    assert merged == {s for s, parts in work.subjects.items() if parts}
     cycles = [seed for seeds in of("average-cycles") for seed in seeds]
     assert cycles == [0, 1, 2, 3, 4]  # six seeds, five replicates
     assert [seeds for group, seeds in work.evaluations() if group == "pair"] == pair
@@ -178,6 +179,19 @@ def test_trainings_divide_the_seeds_of_models(jobs):
     assert {model for model, _ in found} == {"net", "spiking"}
 
 
+def test_a_job_of_controls_is_one_batch_of_commands(jobs):
+    work = jobs()
+    (single,) = [w for name, w, _ in work.merges() if name == "mega-pair"]
+    assert work.merge_command(single, [0, 1]).startswith("merge --method mega ")
+    words = shlex.split(work.merge_command(["average-pair", "average-cycles"], [2]))
+    assert words[0] == "batch"
+    for command, subject in zip(words[1:], ("average-pair", "average-cycles"), strict=True):
+        options = build_parser().parse_args(shlex.split(command))
+        assert [str(file) for file in options.parents] == work.parents(subject, 2)
+        assert options.seeds == [2]
+        assert str(options.out) == work.run_folder(subject)
+
+
 def test_what_others_wait_for_is_urgent(jobs):
     work = jobs()
     assert work.urgency("mega-pair") > work.urgency("polish-pair") > work.urgency("average-pair")
@@ -186,23 +200,24 @@ def test_what_others_wait_for_is_urgent(jobs):
 def test_measured_is_each_model_and_each_population_with_its_entries(jobs):
     work = jobs()
     assert work.measured() == {
-        "net": ["net"],
-        "spiking": ["spiking"],
+        "trained_models": ["net", "spiking"],
         "pair": ["mega-pair", "polish-pair", "average-pair"],
         "cycles": ["average-cycles"],
         "mixed": ["average-mixed"],
         "spikes": ["average-spikes"],
     }
     assert work.folders("pair")[0] == "results/full/mine/merge/mega-pair"
-    assert work.folders("net") == ["results/full/mine/train/net"]
+    assert work.folders("trained_models")[0] == "results/full/mine/train/net"
     assert work.population("pair") == ["pair"]
-    assert work.population("net") == []
+    assert work.population("trained_models") == []
 
 
 def test_a_profile_runs_only_its_populations(jobs):
     work = jobs("smoke", results="elsewhere")
-    assert set(work.measured()) == {"net", "pair"}
-    assert work.merges() == [("mega-pair", [0]), ("polish-pair", [0]), ("average-pair", [0])]
+    assert set(work.measured()) == {"trained_models", "pair"}
+    assert [(name, seeds) for name, _, seeds in work.merges()] == [
+        ("mega-pair", [0]), ("polish-pair", [0]), ("controls_pair", [0])
+    ]  # fmt: skip
     assert work.run("net", 1) == "elsewhere/smoke/mine/train/net/s1"
 
 
@@ -226,8 +241,8 @@ def test_parents_budget_and_start_are_files_of_other_jobs(jobs):
 
 def test_code_of_a_merge_is_that_of_its_method(jobs):
     work = jobs()
-    assert work.code("merge", "mega-pair") == work.code("merge", "polish-pair")
-    assert work.code("merge", "mega-pair") != work.code("merge", "average-pair")
+    assert work.merge_code(["mega-pair"]) == work.merge_code(["polish-pair"])
+    assert work.merge_code(["mega-pair"]) != work.merge_code(["average-pair"])
 
 
 @pytest.mark.parametrize(

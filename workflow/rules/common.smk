@@ -33,10 +33,7 @@ def manifest(paper, subject):
 
 def metrics(wildcards):
     jobs = JOBS[wildcards.paper]
-    return [
-        f"{jobs.folder}/evaluate/{group}-s{seeds[0]}.csv"
-        for group, seeds in jobs.evaluations()
-    ]
+    return [f"{jobs.metrics(group, seeds)}.csv" for group, seeds in jobs.evaluations()]
 
 
 def hits(wildcards):
@@ -45,4 +42,5 @@ def hits(wildcards):
 
 def option(name, values):
     """`name value ...`, or nothing without values."""
+    values = list(values)
     return " ".join([name, *values]) if values else ""

@@ -41,7 +41,7 @@ for paper, jobs in JOBS.items():
                 seeds=seeds,
                 out=lambda w, output: os.path.dirname(os.path.dirname(output[0])),
                 device=CONFIG.device,
-                code=jobs.code("train"),
+                code=plan.code_digest("train"),
             shell:
                 "mergesuite train {params.arguments} {params.start} --seeds {params.seeds}"
                 " --device {params.device} --out {params.out} 2> {log}"
