@@ -1,30 +1,39 @@
 """How much faster than the released loop is our evaluation, with the same trials accepted?
 
-One run, in turn: the released loop (described in replications/cade/README.md: the parent is scored
-again beside every trial, the state dict is loaded for every candidate and batch, every image is
-computed), then ours, then ours with each lever off. All play the same DE from the same members
-with the same draws; the script fails if they do not accept the same trials and end in the same
-bytes.
+Differential evolution from the ending epochs of one run, played with the same draws by
 
-    python benchmarks/evaluation.py --out docs --pairs 5
+* `released`: the loop of CADE's code (replications/cade/README.md): the parent is scored again
+  beside every trial, the state dict is loaded for every candidate and batch, batches of 128;
+* `tuned`: the same loop as a careful user would write it: channels last, memory kept, weights
+  loaded once per candidate, the parent's score kept;
+* `ours`, and ours without each lever.
+
+Each play is a process of its own, in turn (A B C A B C ...), so that peak memory is its own too.
+The script fails if they do not accept the same trials and end in the same bytes. `every image`
+scores the members to the end: the kernel alone. Then ours alone, with one size varied at a time.
+
+    python benchmarks/evaluation.py --out docs
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import os
-import resource
+import hashlib
+import multiprocessing
 import statistics
 import sys
+import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mergesuite import data, models, provenance, store, streams
+from mergesuite import data, models, provenance, runtime, store, streams
 from mergesuite.fitness import Evaluator, Scores
 from mergesuite.images import Normalise
 from mergesuite.methods import create
@@ -33,45 +42,65 @@ from mergesuite.spec import Recipe
 from mergesuite.train import Trainer
 from mergesuite.weights import WeightSpace
 
+Row = dict[str, Any]
+
 STEPS = {
     "ordinary": {"f_init": 0.5, "cr_init": 0.5},
     "tiny": {"f_init": 1e-6, "cr_init": 1e-6},
+    "every image": None,
 }
 LEVERS = ("fold", "reject", "order", "remember")
+OPTIONS: dict[str, Row] = {"sew-small": {"steps": 2}}
+RECIPES: dict[str, Row] = {"sew-small": {"batch": 16}}
+BATCH = 128
+"""Images per batch of the released loops (`--batch_size`)."""
 
 
-class Released:
+@dataclass(frozen=True)
+class Case:
+    """One net, one kind of step, and the sizes of a run."""
+
+    net: str
+    step: str
+    members: int
+    images: int
+    generations: int
+    weights: Path
+
+
+class Loop:
     """The released evaluation loop, counted in integers so that selections can be compared."""
 
-    def __init__(
-        self, module: nn.Module, space: WeightSpace, images: Tensor, labels: Tensor, batch: int
-    ) -> None:
-        """Score on all of `images`, `batch` at a time."""
-        self._module, self._space = module, space
-        self._images, self._labels, self._batch = images, labels, batch
+    def __init__(self, case: Case, *, tuned: bool) -> None:
+        """Score on all images of a case."""
+        self._module, self._space, self._images, self._labels = problem(case)
+        self._tuned = tuned
+        if tuned:
+            runtime.settle()
+            self._module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def count(self, vector: Tensor) -> int:
         """Images that a vector gets right."""
         correct = 0
-        for x, y in zip(
-            self._images.split(self._batch), self._labels.split(self._batch), strict=True
-        ):
-            state = {**self._module.state_dict(), **self._space.unflatten(vector)}
-            self._module.load_state_dict(state)
+        state = {**self._module.state_dict(), **self._space.unflatten(vector)}
+        self._module.load_state_dict(state)
+        layout = torch.channels_last if self._tuned else torch.contiguous_format
+        for x, y in zip(self._images.split(BATCH), self._labels.split(BATCH), strict=True):
+            if not self._tuned:
+                self._module.load_state_dict(state)
             self._module.eval()
             with torch.no_grad():
-                correct += int((self._module(x.float() / 255).argmax(1) == y).sum())
+                inputs = (x.float() / 255).contiguous(memory_format=layout)
+                correct += int((self._module(inputs).argmax(1) == y).sum())
         return correct
 
     def scores(self, candidates: Tensor, thresholds: Tensor | None = None) -> Scores:
-        """Every candidate to the end, its parent beside it."""
-        counts = []
+        """Every candidate to the end; as released, its parent beside it."""
+        counts, passes = [], 1 if thresholds is None or self._tuned else 2
         for vector in candidates:
-            if thresholds is not None:
-                self.count(vector)  # the parent beside it: the same work on another vector
-            counts.append(self.count(vector))
+            # Beside a trial its parent is scored: the same work, whichever vector it is done on.
+            counts += [self.count(vector) for _ in range(passes)][:1]
         correct = torch.tensor(counts)
-        passes = 1 if thresholds is None else 2
         limit = torch.full((len(counts),), -torch.inf) if thresholds is None else thresholds
         return Scores(
             correct=correct,
@@ -82,122 +111,205 @@ class Released:
         )
 
 
-def ending_epochs(name: str, members: int, epochs: int, fit: int) -> tuple[nn.Module, Tensor]:
-    """A net and the weights of its last epochs on `digits`: `(members, d)`."""
-    module = models.build(name, 10, streams.generator("benchmark", name))
+def problem(case: Case) -> tuple[nn.Module, WeightSpace, Tensor, Tensor]:
+    """Network, layout, and search images with labels."""
+    module = models.build(case.net, 10, **OPTIONS.get(case.net, {}))
+    images, labels = data.load("digits", sizes={"search": case.images}).search
+    return module, WeightSpace(module, "parameters+statistics"), images, labels
+
+
+def scorer(case: Case, variant: str) -> Loop | Evaluator:
+    """What scores under a variant's name."""
+    if variant in ("released", "tuned"):
+        return Loop(case, tuned=variant == "tuned")
+    runtime.settle()
+    levers: Row = {lever: variant != f"without {lever}" for lever in LEVERS}
+    if case.step == "every image":
+        levers["remember"] = False
+    return Evaluator(*problem(case), **levers)
+
+
+def ending_epochs(net: str, members: int, epochs: int, fit: int) -> Tensor:
+    """The weights of a net's last epochs on `digits`: `(members, d)`."""
+    rng = streams.generator("benchmark", net)
+    module = models.build(net, 10, rng, **OPTIONS.get(net, {}))
     space = WeightSpace(module, "parameters+statistics")
     images, labels = data.load("digits", sizes={"fit": fit}).fit
-    recipe = Recipe.model_validate({"epochs": epochs, "batch": 64, "schedule": "cosine"})
+    recipe = Recipe.model_validate(
+        {"epochs": epochs, "batch": 64, "schedule": "cosine", **RECIPES.get(net, {})}
+    )
     trainer = Trainer(
         module, recipe, images, labels,
-        normalise=Normalise(), stream=("benchmark", name), meter=Meter(),
+        normalise=Normalise(), stream=("benchmark", net), meter=Meter(),
     )  # fmt: skip
     kept = []
     for epoch in range(epochs):
         trainer.epoch(epoch)
         kept.append(space.flatten(module.state_dict()))
-    return module.to(memory_format=torch.contiguous_format), torch.stack(kept[-members:])  # pyright: ignore[reportCallIssue]
+    return torch.stack(kept[-members:])
 
 
-def play(evaluator: Released | Evaluator, members: Tensor, step: str, generations: int):
-    """One DE run; returns final bytes, seconds, CPU seconds and images computed."""
-    method = create("cade", schedule="constant", granular=False, generations=generations,
-                    **STEPS[step])  # fmt: skip
+def play(case: Case, variant: str) -> Row:
+    """One run in this process: outcome, seconds, images computed, peak memory."""
+    torch.set_num_threads(1)
+    evaluator = scorer(case, variant)
+    members = store.load_weights(case.weights)["members"][-case.members :].clone()
+    evaluator.scores(members[:1])  # kernels are chosen and memory is fetched before the clock runs
+    if isinstance(evaluator, Evaluator):
+        evaluator.forget()
     wall, cpu = time.perf_counter(), time.process_time()
+    search = every_image if STEPS[case.step] is None else evolve
+    outcome, accepted, trials, images = search(case, evaluator, members)
+    return {
+        "outcome": outcome,
+        "seconds": time.perf_counter() - wall,
+        "cpu_seconds": time.process_time() - cpu,
+        "images": images,
+        "accepted": accepted,
+        "trials": trials,
+        "peak_mb": Meter().peak_mb(torch.device("cpu")),
+    }
+
+
+def every_image(case: Case, evaluator: Loop | Evaluator, members: Tensor):
+    """The members, scored to the end again and again."""
+    images, counts = 0, []
+    for _ in range(case.generations):
+        scores = evaluator.scores(members)
+        images += int(scores.images.sum())
+        counts.append(scores.correct.tolist())
+    return str(counts), 0, case.generations * len(members), images
+
+
+def evolve(case: Case, evaluator: Loop | Evaluator, members: Tensor):
+    """One DE run of CADE with constant F and CR."""
+    method = create("cade", schedule="constant", granular=False, generations=case.generations,
+                    **(STEPS[case.step] or {}))  # fmt: skip
     first = evaluator.scores(members)
     images = int(first.images.sum())
-    method.start(members, first.fitness, streams.generator("benchmark", step))
-    accepted = []
+    method.start(members, first.fitness, streams.generator("benchmark", case.step))
+    accepted: list[bool] = []
     while (proposal := method.ask()) is not None:
         scores = evaluator.scores(proposal.candidates, proposal.thresholds)
         accepted += scores.exceeded.tolist()
         images += int(scores.images.sum())
         method.tell(scores.fitness, scores.exceeded)
-    seconds = time.perf_counter() - wall, time.process_time() - cpu
     vector, score = method.best
-    return (accepted, score, vector.numpy().tobytes()), *seconds, images
+    outcome = f"{accepted} {score} {hashlib.sha256(vector.numpy().tobytes()).hexdigest()}"
+    return outcome, sum(accepted), len(accepted), images
+
+
+def alone(case: Case, variant: str) -> Row:
+    """`play` in a new process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(play, (case, variant))
 
 
 def convolution_peak() -> float:
-    """The machine's best measured float32 convolution, in GFLOP/s on the threads in use."""
+    """The machine's best measured float32 convolution, in GFLOP/s on one thread."""
+    torch.set_num_threads(1)
     rates = []
-    for channels, side in ((64, 8), (64, 16), (256, 8)):
+    for channels, side in ((64, 8), (64, 16), (128, 8), (256, 8)):
         layer = nn.Conv2d(channels, channels, 3, padding=1).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         x = torch.rand(50, channels, side, side).to(memory_format=torch.channels_last)
         flops = 2 * 50 * side * side * 9 * channels * channels
         with torch.inference_mode():
-            for _ in range(15):
+            for _ in range(20):
                 start = time.perf_counter()
                 layer(x)
                 rates.append(flops / (time.perf_counter() - start) / 1e9)
     return max(rates)
 
 
-def forward_flops(module: nn.Module) -> float:
+def forward_flops(net: str) -> float:
     """Floating-point operations of one image's forward pass."""
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
+    module = models.build(net, 10, **OPTIONS.get(net, {}))
     with counter, torch.no_grad():
         module.eval()(torch.zeros(1, 3, 32, 32))
     return float(counter.get_total_flops())
 
 
-def compare(name: str, step: str, options: argparse.Namespace) -> list[dict[str, object]]:
-    """Rows of one net and step size: released, ours, and ours without each lever."""
-    module, members = ending_epochs(name, options.members, options.epochs, options.fit)
-    space = WeightSpace(module, "parameters+statistics")
-    images, labels = data.load("digits", sizes={"search": options.images}).search
+def compare(case: Case, pairs: int, lever_pairs: int, peak: float) -> list[Row]:
+    """Rows of one case: all variants in turn, `pairs` times (single levers `lever_pairs` times)."""
+    variants = ["released", "tuned", "ours", *(f"without {lever}" for lever in LEVERS)]
+    if case.step == "every image":  # nothing to reject, nothing seen twice
+        variants = ["released", "tuned", "ours", "without fold"]
+    plays: dict[str, list[Row]] = {variant: [] for variant in variants}
+    for turn in tqdm(range(pairs), desc=f"{case.net}, {case.step}"):
+        for variant in variants[: 3 if turn >= lever_pairs else None]:
+            played = alone(case, variant)
+            plays[variant].append(played)
+            if played["outcome"] != plays["released"][0]["outcome"]:
+                raise SystemExit(f"{case.net}, {case.step}: {variant} accepted other trials")
+    flops = forward_flops(case.net)
+    return [row(case, variant, plays, flops, peak) for variant in variants]
 
-    def ours(off: str = "") -> Evaluator:
-        on = {lever: lever != off for lever in LEVERS}
-        return Evaluator(
-            module, space, images, labels,
-            fold=on["fold"], reject=on["reject"], order=on["order"], remember=on["remember"],
-        )  # fmt: skip
 
-    variants = {
-        "released": lambda: Released(module, space, images, labels, 500),
-        "ours": ours,
-        **{f"without {lever}": lambda lever=lever: ours(lever) for lever in LEVERS},
+def row(case: Case, variant: str, plays: dict[str, list[Row]], flops: float, peak: float) -> Row:
+    """One variant's line of the table."""
+    own, base = plays[variant], plays["released"]
+    ratios = [b["seconds"] / o["seconds"] for b, o in zip(base, own, strict=False)]
+    cpu_ratios = [b["cpu_seconds"] / o["cpu_seconds"] for b, o in zip(base, own, strict=False)]
+    cpu = statistics.median(played["cpu_seconds"] for played in own)
+    rate = flops * own[0]["images"] / cpu / 1e9
+    return {
+        "net": case.net,
+        "step": case.step,
+        "variant": variant,
+        "seconds": round(statistics.median(played["seconds"] for played in own), 3),
+        "cpu_seconds": round(cpu, 3),
+        "speedup": round(statistics.median(ratios), 2),
+        "speedup_low": round(min(ratios), 2),
+        "speedup_high": round(max(ratios), 2),
+        "cpu_speedup": round(statistics.median(cpu_ratios), 2),
+        "share_of_images": round(own[0]["images"] / base[0]["images"], 3),
+        "gflops": round(rate, 1),
+        "share_of_peak": round(rate / peak, 3),
+        "accepted": own[0]["accepted"],
+        "trials": own[0]["trials"],
+        "members": case.members,
+        "images": case.images,
+        "generations": case.generations,
+        "pairs": len(own),
+        "peak_mb": round(statistics.median(played["peak_mb"] for played in own)),
     }
-    times: dict[str, list[tuple[float, float]]] = {variant: [] for variant in variants}
-    results, computed = {}, {}
-    for _ in tqdm(range(options.pairs), desc=f"{name}, {step}"):
-        for variant, make in variants.items():
-            outcome, wall, cpu, count = play(make(), members, step, options.generations)
-            times[variant].append((wall, cpu))
-            if results.setdefault(variant, outcome) != results["released"]:
-                raise SystemExit(f"{name}, {step}: {variant} accepted other trials")
-            computed[variant] = count
-    flops, peak = forward_flops(module), convolution_peak()
+
+
+def growth(options: argparse.Namespace, weights: dict[str, Path]) -> list[Row]:
+    """Ours alone: seconds of a run when members, images or parameters grow, the others fixed."""
+    net = options.nets[-1]
+    cases = [
+        *(("members", m, net, m, options.images) for m in (4, 6, 8)),
+        *(
+            ("images", n, net, 4, n)
+            for n in (options.images, 2 * options.images, 4 * options.images)
+        ),
+        *(("parameters", 0, name, 4, options.images) for name in options.nets),
+    ]
     rows = []
-    for variant, pairs in times.items():
-        ratios = [base[0] / own[0] for base, own in zip(times["released"], pairs, strict=True)]
-        seconds = statistics.median(wall for wall, _ in pairs)
-        rate = flops * computed[variant] / seconds / 1e9
+    for varied, value, name, members, images in tqdm(cases, desc="growth"):
+        case = Case(name, "ordinary", members, images, options.generations, weights[name])
+        played = alone(case, "ours")
+        dim = store.load_weights(weights[name])["members"].shape[1]
         rows.append(
             {
+                "varied": varied,
+                "value": value or dim,
                 "net": name,
-                "step": step,
-                "variant": variant,
-                "seconds": round(seconds, 3),
-                "cpu_seconds": round(statistics.median(cpu for _, cpu in pairs), 3),
-                "speedup": round(statistics.median(ratios), 2),
-                "speedup_low": round(min(ratios), 2),
-                "speedup_high": round(max(ratios), 2),
-                "share_of_images": round(computed[variant] / computed["released"], 3),
-                "gflops": round(rate, 1),
-                "share_of_peak": round(rate / peak, 3),
-                "accepted": sum(results[variant][0]),
-                "trials": len(results[variant][0]),
-                "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+                "cpu_seconds": round(played["cpu_seconds"], 3),
+                "images_computed": played["images"],
+                "trials": played["trials"],
+                "milliseconds_per_image": round(1e3 * played["cpu_seconds"] / played["images"], 3),
+                "mflop_per_image": round(forward_flops(name) / 1e6, 1),
             }
         )
     return rows
 
 
-def draw(rows: list[dict[str, object]], path: Path) -> None:
+def draw(rows: list[Row], path: Path) -> None:
     """Bars of the speed-up over the released loop."""
     import matplotlib as mpl
 
@@ -205,56 +317,79 @@ def draw(rows: list[dict[str, object]], path: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "mergesuite"
     import matplotlib.pyplot as plt
 
-    cases = list(dict.fromkeys((row["net"], row["step"]) for row in rows))
-    figure, axes = plt.subplots(1, len(cases), figsize=(3.4 * len(cases), 2.6), sharey=True)
-    for ax, case in zip(axes if len(cases) > 1 else [axes], cases, strict=True):
-        own = [row for row in rows if (row["net"], row["step"]) == case]
-        names = [str(row["variant"]) for row in own][::-1]
-        values = [float(str(row["speedup"])) for row in own][::-1]
-        ax.barh(names, values, color=["#0072B2" if n == "ours" else "#BBBBBB" for n in names])
-        ax.bar_label(ax.containers[0], fmt="%.1f", padding=2)
-        ax.set_title(f"{case[0]}, {case[1]} F and CR", fontsize=9)
-        ax.set_xlabel("times the released loop")
-        ax.margins(x=0.15)
-        ax.spines[["top", "right"]].set_visible(False)
+    nets = list(dict.fromkeys(row["net"] for row in rows))
+    steps = list(dict.fromkeys(row["step"] for row in rows))
+    size = (3.2 * len(steps), 1.9 * len(nets) + 0.4)
+    figure, axes = plt.subplots(len(nets), len(steps), figsize=size, squeeze=False)
+    for i, net in enumerate(nets):
+        for j, step in enumerate(steps):
+            ax = axes[i][j]
+            own = [row for row in rows if (row["net"], row["step"]) == (net, step)][::-1]
+            names = [row["variant"] for row in own]
+            colours = ["#0072B2" if name == "ours" else "#BBBBBB" for name in names]
+            bars = ax.barh(names, [row["speedup"] for row in own], color=colours)
+            ax.bar_label(bars, fmt="%.1f", padding=2, fontsize=8)
+            ax.set_title(
+                f"{net}, {step}" + (" F and CR" if step != "every image" else ""), fontsize=9
+            )
+            ax.tick_params(labelsize=8)
+            ax.margins(x=0.2)
+            ax.spines[["top", "right"]].set_visible(False)
+            if i == len(nets) - 1:
+                ax.set_xlabel("times the released loop", fontsize=8)
     figure.tight_layout()
     with store.whole(path) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})
 
 
 def main() -> None:
-    """Run every case, print and write the table."""
+    """Run every case, print and write the tables."""
     parser = argparse.ArgumentParser(
         description="Our evaluation against the released loop, in one run.",
-        epilog="example: python benchmarks/evaluation.py --nets resnet8 --pairs 3",
+        epilog="example: python benchmarks/evaluation.py --nets resnet8-w8 --pairs 3",
     )
-    parser.add_argument("--nets", nargs="+", default=["resnet20", "resnet8"])
+    parser.add_argument("--nets", nargs="+", default=["resnet20", "sew-small", "resnet8-w8"])
     parser.add_argument("--steps", nargs="+", default=list(STEPS), choices=list(STEPS))
     parser.add_argument("--members", type=int, default=4, help="ending epochs; at least 4")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=8, help="at least 8 for the table of growth")
     parser.add_argument("--fit", type=int, default=4000)
-    parser.add_argument("--images", type=int, default=1000, help="of the search split")
+    parser.add_argument("--images", type=int, default=500, help="of the search split")
     parser.add_argument("--generations", type=int, default=20)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--lever-pairs", type=int, default=2, help="of ours without one lever")
+    parser.add_argument("--no-growth", action="store_true", help="only the comparison")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = [row for net in options.nets for step in options.steps
-            for row in compare(net, step, options)]  # fmt: skip
     head, dirty = provenance.commit()
+    peak = convolution_peak()
     origin = {
         "commit": head + ("+" if dirty else ""),
         "device": provenance.processor(),
         "threads": 1,
         "torch": provenance.versions()["torch"],
-        "malloc": os.environ.get("MALLOC_MMAP_THRESHOLD_", "default"),
-        "pairs": options.pairs,
+        "peak_gflops": round(peak, 1),
     }
-    store.write_rows(options.out / "evaluation.csv", [{**row, **origin} for row in rows])
-    draw(rows, options.out / "evaluation.svg")
-    writer = csv.DictWriter(sys.stdout, rows[0], delimiter="\t")
-    writer.writeheader()
-    writer.writerows(rows)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        weights = {}
+        for net in tqdm(options.nets, desc="training members"):
+            weights[net] = Path(folder) / f"{net}.safetensors"
+            kept = ending_epochs(net, max(8, options.members), options.epochs, options.fit)
+            store.save_weights(weights[net], {"members": kept}, {})
+        for net in options.nets:
+            for step in options.steps:
+                case = Case(net, step, options.members, options.images, options.generations,
+                            weights[net])  # fmt: skip
+                rows += compare(case, options.pairs, options.lever_pairs, peak)
+                store.write_rows(options.out / "evaluation.csv", [{**r, **origin} for r in rows])
+                draw(rows, options.out / "evaluation.svg")
+        grown = [] if options.no_growth else growth(options, weights)
+    if grown:
+        store.write_rows(options.out / "evaluation-growth.csv", [{**r, **origin} for r in grown])
+    for table in filter(None, (rows, grown)):
+        writer = csv.DictWriter(sys.stdout, table[0], delimiter="\t")
+        writer.writeheader()
+        writer.writerows(table)
 
 
 if __name__ == "__main__":

@@ -196,7 +196,9 @@ def _add_evaluate(stages) -> None:
         "--population", default="", help="of the spec: subjects are called ENTRY-POPULATION"
     )
     stage.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default)")
-    stage.add_argument("--out", type=Path, required=True, help="a CSV file")
+    stage.add_argument(
+        "--out", type=Path, required=True, help="a CSV file; what each run gets right goes beside"
+    )
 
 
 def _add_collect(stages) -> None:

@@ -45,14 +45,17 @@ def data(options: Namespace) -> None:
 
 
 def collect(options: Namespace) -> None:
-    """Join metrics into runs.csv."""
+    """Join metrics into runs.csv, and the hits beside them."""
     import pandas as pd
+
+    from mergesuite import hits
 
     frames = [store.read_csv(file) for file in options.metrics]
     table: pd.DataFrame = pd.concat(frames, ignore_index=True)
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
         raise UserError(f"no column {missing[0]!r} in {options.metrics[0]}: is it of evaluate?")
+    hits.write(options.out, {k: v for file in options.metrics for k, v in hits.read(file).items()})
     store.write_csv(options.out, table[COLUMNS])
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mergesuite import spec, stats, store
+from mergesuite import hits, loading, registry, spec, stats, store
 from mergesuite.errors import UserError
 from mergesuite.gains import gains, leakage
 from mergesuite.pairs import (
@@ -55,6 +55,9 @@ VERDICT_COLUMNS = (
     "n",
     "p",
     "p_holm",
+    "image_p",
+    "pairs_more",
+    "pairs_fewer",
     "clean_subject",
     "clean_difference",
     "clean_low",
@@ -66,13 +69,17 @@ VERDICT_COLUMNS = (
 
 
 def compare(
-    paper: spec.Paper, reported: Mapping[str, spec.Reported], runs: pd.DataFrame
+    paper: spec.Paper,
+    reported: Mapping[str, spec.Reported],
+    runs: pd.DataFrame,
+    right: hits.Hits | None = None,
 ) -> pd.DataFrame:
-    """One row per claim, in the order of the paper.
+    """One row per claim, in the order of the paper; those that were not run come last.
 
     P values are Holm-adjusted over all claims that have one; those of the clean counterparts
     form a family of their own. `difference`, `low` and `high` are subject minus against as
     measured, or their ratio where `effect` is `ratio` (turned so that above 1 is in favour).
+    `image_p`, `pairs_more` and `pairs_fewer` are McNemar's test over test images (`hits.ByImage`).
 
     Raises:
         UserError: a claim names a row that reported.csv does not have.
@@ -96,9 +103,11 @@ def compare(
         rows.append(
             {"claim": name, **_claimed(claim, outcome, known)}
             | _measured(mains[i], adjusted[i])
+            | _by_image(paper, claim, right or {})
             | _clean(claim, cleans[i])
             | {"leaky": evidence.leaky, "spread_kind": mains[i].spread_kind}
         )
+    rows.sort(key=lambda row: row["verdict"] == NOT_RUN)
     return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
 
 
@@ -195,7 +204,7 @@ def _reported(
         if unknown := [i for i in ids if i not in reported]:
             raise UserError(
                 f"claims.{name}.{field}: reported.csv has no row {unknown[0]!r}"
-                f"{spec.nearest(unknown[0], reported)}; add the row or correct the id"
+                f"{registry.nearest(unknown[0], reported)}; add the row or correct the id"
             )
         rows.append([_in_fractions(reported[i]) for i in ids])
     best = max if claim.direction == "higher" else min
@@ -261,6 +270,17 @@ def _measured(main: Comparison, adjusted: float) -> dict[str, Any]:
     }
 
 
+def _by_image(paper: spec.Paper, claim: spec.Claim, right: hits.Hits) -> dict[str, Any]:
+    """Accuracies on test of two results of one population, which see the same images."""
+    where, subjects = _where(claim), paper.all_subjects()
+    merged = all(subjects[name] for name in (claim.subject, claim.against))
+    paired = merged and have_pairs(paper, claim.subject, claim.against)
+    found = hits.ByImage()
+    if paired and (where.metric, where.split) == ("accuracy", "test"):
+        found = hits.by_image(right, claim.subject, claim.against, where.batchnorm)
+    return {"image_p": found.p, "pairs_more": found.more, "pairs_fewer": found.fewer}
+
+
 def _clean(claim: spec.Claim, clean: Comparison | None) -> dict[str, Any]:
     return {
         "clean_subject": claim.clean or "",
@@ -274,9 +294,9 @@ def _clean(claim: spec.Claim, clean: Comparison | None) -> dict[str, Any]:
 def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
     """Write verdicts.csv, gains.csv and leakage.csv to `results/profile/paper`, beside runs.csv."""
     folder = results / profile / paper_folder.name
-    paper = spec.load(paper_folder, profile)
-    runs = read_runs(folder / "runs.csv")
-    verdicts = compare(paper, spec.load_reported(paper_folder), runs)
+    paper = loading.paper(paper_folder, profile)
+    runs, right = read_runs(folder / "runs.csv"), hits.read(folder / "runs.csv")
+    verdicts = compare(paper, loading.reported(paper_folder), runs, right)
     store.write_csv(folder / "verdicts.csv", verdicts)
     store.write_csv(folder / "gains.csv", gains(paper, runs))
     store.write_csv(folder / "leakage.csv", leakage(paper, runs))

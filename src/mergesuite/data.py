@@ -7,11 +7,11 @@ every study sees the same division. `seed` only chooses which images a smaller `
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,20 +36,75 @@ class Split(NamedTuple):
     labels: Tensor
 
 
-@dataclass(frozen=True)
 class Splits:
-    """A data set, with the channel statistics of its fit split and its manifest."""
+    """A data set; a split is read when it is first asked for.
 
-    fit: Split
-    search: Split
-    test: Split
-    classes: int
-    mean: tuple[float, float, float]
-    """Per channel, over the fit split, of values in [0, 1]."""
-    std: tuple[float, float, float]
-    """Population standard deviation, as `mean`."""
-    manifest: dict[str, Any]
-    """JSON values: name, sizes, SHA-256 of the content and the choice of every split, files."""
+    Attributes:
+        classes: number of classes.
+    """
+
+    def __init__(
+        self, name: str, source: Source, rows: Mapping[str, np.ndarray], seed: int
+    ) -> None:
+        """The `rows` of each split of `source`; `name` and `seed` go into the manifest."""
+        self._name, self._source, self._rows, self._seed = name, source, rows, seed
+        self.classes = len(source.classes)
+
+    @functools.cached_property
+    def fit(self) -> Split:
+        """What networks are trained on."""
+        return self.first("fit", None)
+
+    @functools.cached_property
+    def search(self) -> Split:
+        """What searches score on."""
+        return self.first("search", None)
+
+    @functools.cached_property
+    def test(self) -> Split:
+        """What results are measured on."""
+        return self.first("test", None)
+
+    def first(self, split: str, count: int | None) -> Split:
+        """The first `count` images of a split; only these are read."""
+        rows, pool = self._rows[split][:count], self._source.pools[split]
+        images = np.ascontiguousarray(pool.read(rows))
+        return Split(torch.from_numpy(images), torch.from_numpy(pool.labels[rows]))
+
+    @functools.cached_property
+    def statistics(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """`mean` and `std`."""
+        return channel_statistics(self.fit.images)
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """Per channel, over the fit split, of values in [0, 1]."""
+        return self.statistics[0]
+
+    @property
+    def std(self) -> tuple[float, float, float]:
+        """Population standard deviation, as `mean`."""
+        return self.statistics[1]
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """JSON values: name, sizes, SHA-256 of the content and the choice of every split, files."""
+        contents = {}
+        for split in SPLITS:
+            images, labels = getattr(self, split)
+            contents[split] = _digest(images.numpy(), labels.numpy().astype("<i8"))
+        return {
+            "name": self._name,
+            "seed": self._seed,
+            "classes": list(self._source.classes),
+            "sizes": {split: len(rows) for split, rows in self._rows.items()},
+            "content": contents,
+            "indices": {
+                split: _digest(self._source.pools[split].indices[rows].astype("<i8"))
+                for split, rows in self._rows.items()
+            },
+            "files": dict(self._source.files),
+        }
 
 
 def root_folder(root: str | Path | None = None) -> Path:
@@ -93,26 +148,7 @@ def load(
     source = _loader(name)(name, root_folder(root) if name in DATASETS else Path())
     _check_promise(name, source)
     chosen = {split: _choose(name, split, source, dict(sizes or {}), seed) for split in SPLITS}
-    parts, contents = {}, {}
-    for split, rows in chosen.items():
-        pool = source.pools[split]
-        images, labels = np.ascontiguousarray(pool.read(rows)), pool.labels[rows]
-        contents[split] = _digest(images, labels.astype("<i8"))
-        parts[split] = Split(torch.from_numpy(images), torch.from_numpy(labels))
-    mean, std = channel_statistics(parts["fit"].images)
-    manifest = {
-        "name": name,
-        "seed": seed,
-        "classes": list(source.classes),
-        "sizes": {split: len(rows) for split, rows in chosen.items()},
-        "content": contents,
-        "indices": {
-            split: _digest(source.pools[split].indices[rows].astype("<i8"))
-            for split, rows in chosen.items()
-        },
-        "files": dict(source.files),
-    }
-    return Splits(**parts, classes=len(source.classes), mean=mean, std=std, manifest=manifest)
+    return Splits(name, source, chosen, seed)
 
 
 def channel_statistics(

@@ -59,14 +59,14 @@ def parent_lines(
 
 
 def segments(axis: Axes, seeds: list[traces.Trace], treatment: str, label: str) -> None:
-    """Accuracy along the segment; the parents are its ends."""
-    colour = TREATMENTS[treatment]
+    """Accuracy or cross-entropy along the segment; the parents are its ends."""
+    colour, scale = TREATMENTS[treatment], 100 if seeds[0].metric == "accuracy" else 1
     table = pd.concat([t.frame[["alpha", "score"]] for t in seeds])
     for trace in seeds:
-        x, y = trace.frame["alpha"], 100 * trace.frame["score"]
+        x, y = trace.frame["alpha"], scale * trace.frame["score"]
         axis.plot(x, y, color=colour, lw=0.6, alpha=0.45)
         axis.plot(x.iloc[[0, -1]], y.iloc[[0, -1]], "o", color=colour, ms=3.5, clip_on=False)
-    mean = 100 * table.groupby("alpha")["score"].mean()
+    mean = scale * table.groupby("alpha")["score"].mean()
     axis.plot(mean.index.to_numpy(), mean.to_numpy(), color=colour, label=label)
 
 
@@ -104,6 +104,7 @@ def _interval(
     """Single pairs, their mean and interval; off the scale, an arrow with the mean."""
     colour, mark = TREATMENTS[row["batchnorm"]], MARKS[row["batchnorm"]]
     label = f"BatchNorm {row['batchnorm']}" if row["batchnorm"] != "-" else "ensemble"
+    axis.plot([], [], mark, color=colour, ms=4.5, label=label)
     if 100 * row["mean"] < limits[0]:
         text = f"  ◄ {100 * row['mean']:.0f}".replace("-", MINUS)
         axis.text(limits[0], y, text, color=colour, fontsize=7, va="center")
@@ -114,7 +115,6 @@ def _interval(
         axis.plot(ends, [y, y], color=colour, lw=1.6, solid_capstyle="butt")
     face = "white" if row["leaky"] else colour
     axis.plot([100 * row["mean"]], [y], mark, ms=4.5, mfc=face, mec=colour, mew=1.2)
-    axis.plot([], [], mark, color=colour, ms=4.5, label=label)
 
 
 def claim_rows(axis: Axes, kind: str, rows: pd.DataFrame) -> None:

@@ -5,12 +5,13 @@ This is the only stage that opens the test split for a method that is not leaky.
 BatchNorm treatment is an axis of every row:
 
 * `keep`: the statistics that the result holds;
-* `average`: the mean of the parents' statistics (for what was merged from several);
+* `average`: the mean of the parents' statistics, for one network that mixes the weights of several;
 * `re-estimate`: new statistics from fit images, without augmentation.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,8 @@ from mergesuite.problem import Problem
 
 BATCH = 100
 SPLITS = ("search", "test")
+ONE_PARENT = ("best-parent", "train-on")
+"""Methods whose result is one parent, as it is or trained on."""
 REESTIMATE_IMAGES = 2000
 """Fit images for the `re-estimate` treatment, or all of them where there are fewer."""
 
@@ -72,10 +75,14 @@ def measures(scores: Tensor, labels: Tensor) -> dict[str, float]:
 
     A row with NaN or +inf counts as wrong; the cross-entropy is not finite then.
     """
-    sound = ~(scores.isnan() | (scores == torch.inf)).any(1)
-    hits = sound & (scores.argmax(1) == labels)
     loss = F.cross_entropy(scores.double(), labels)
-    return {"accuracy": float(hits.double().mean()), "cross_entropy": float(loss)}
+    return {"accuracy": float(right(scores, labels).double().mean()), "cross_entropy": float(loss)}
+
+
+def right(scores: Tensor, labels: Tensor) -> Tensor:
+    """`(n,)` bool: which of `(n, classes)` scores are highest at their label."""
+    sound = ~(scores.isnan() | (scores == torch.inf)).any(1)
+    return sound & (scores.argmax(1) == labels)
 
 
 class Outputs:
@@ -110,13 +117,16 @@ class Outputs:
         if key not in self._known:
             self._module.load_state_dict(state)
             if treatment == "re-estimate":
-                fit = self._problem.images("fit")[0][:REESTIMATE_IMAGES]
-                reestimate(self._module, fit, normalise=self._problem.normalise)
+                reestimate(self._module, self._calibration, normalise=self._problem.normalise)
             self._known[key] = {
                 split: logits(self._problem, self._module, self._problem.images(split)[0]).cpu()
                 for split in SPLITS
             }
         return self._known[key]
+
+    @functools.cached_property
+    def _calibration(self) -> Tensor:
+        return self._problem.first("fit", REESTIMATE_IMAGES)
 
     def _statistics(
         self, treatment: str, parents: Sequence[Mapping[str, Tensor]]
@@ -136,18 +146,24 @@ def evaluate(
     members: Sequence[Mapping[str, Tensor]],
     rule: str,
     parents: Sequence[Mapping[str, Tensor]],
-) -> list[Row]:
-    """Rows (batchnorm, metric, split, value, n, members) of one result.
+) -> tuple[list[Row], dict[str, Tensor]]:
+    """Rows (batchnorm, metric, split, value, n, members) of one result, and its hits.
 
-    `members`: state dicts whose outputs are combined by `rule`; `parents`: those they came from,
-    empty for a trained network.
+    Hits are `(n,)` bool by treatment: the test images that it gets right. The mean of several
+    scores has none.
+
+    `members`: state dicts whose outputs are combined by `rule`; `parents`: those whose weights they
+    mix, empty where there is no mixing (see `mixes`).
     """
     rows: list[Row] = []
+    hits: dict[str, Tensor] = {}
     for treatment in outputs.treatments(len(parents), rule):
         each = [outputs.of(member, treatment, parents) for member in members]
         for split in SPLITS:
             labels = problem.images(split)[1].cpu()
             stacked = torch.stack([output[split] for output in each])
+            if split == "test" and rule != "mean":
+                hits[treatment] = right(combine(stacked, rule), labels)
             for metric, value in _measured(stacked, labels, rule).items():
                 if math.isfinite(value):
                     rows.append(
@@ -160,7 +176,7 @@ def evaluate(
                             "members": len(members),
                         }
                     )
-    return rows
+    return rows, hits
 
 
 def _measured(outputs: Tensor, labels: Tensor, rule: str) -> dict[str, float]:
@@ -168,6 +184,15 @@ def _measured(outputs: Tensor, labels: Tensor, rule: str) -> dict[str, float]:
         return measures(combine(outputs, rule), labels)
     each = [measures(output, labels) for output in outputs]
     return {name: sum(m[name] for m in each) / len(each) for name in each[0]}
+
+
+def mixes(record: Mapping[str, Any]) -> bool:
+    """Whether the weights of several parents are mixed in the result of a run.json.
+
+    If not, statistics averaged over parents would only spoil it.
+    """
+    one = record["method"] in ONE_PARENT or record["args"].get("from") == "best"
+    return len(record["parents"]) > 1 and not one
 
 
 def members_of(file: Path) -> tuple[list[dict[str, Tensor]], str]:

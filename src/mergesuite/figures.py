@@ -18,12 +18,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mergesuite import drawing, spec, store, traces
+from mergesuite import drawing, loading, spec, store, traces
 from mergesuite.drawing import CYCLE, GREY, INK, PROTOCOLS
 from mergesuite.gains import gain_points, gains, leakage
 from mergesuite.pairs import read_runs
 
 NAMES = ("fitness", "segment", "gains", "reported", "leakage")
+UNITS = {"accuracy": "accuracy (%)", "cross-entropy": "cross-entropy (nats)"}
 
 STYLE: Any = {
     "font.family": ["DejaVu Sans", "sans-serif"],
@@ -106,26 +107,27 @@ def fitness(paper: spec.Paper, runs: pd.DataFrame, folder: Path) -> Figure:
             drawing.curves(axis, seeds, colour[entry], drawing.label_of(entry, leaky), leaky)
         if metric == "accuracy":
             drawing.parent_lines(axis, paper, runs, here)
-        unit = "accuracy (%)" if metric == "accuracy" else "cross-entropy (nats)"
-        axis.set(title=population, xlabel="fitness evaluations", ylabel=f"best fitness: {unit}")
+        axis.set(title=population, xlabel="fitness evaluations")
+        axis.set_ylabel(f"best fitness: {UNITS[metric]}")
     _legend_below(figure, axes)
     return figure
 
 
 def segment(paper: spec.Paper, folder: Path) -> Figure:
-    """Accuracy along the straight line between two parents, per BatchNorm treatment."""
+    """Accuracy and cross-entropy on the straight line between two parents, per treatment."""
     found = [t for t in traces.read(paper, folder, segment=True) if "alpha" in t.frame]
-    found = [t for t in found if t.metric == "accuracy"]
     populations = list(dict.fromkeys(t.population for t in found))
-    if not populations:
-        return words("No interpolation grid with an accuracy was run for these populations.")
-    figure, axes = _panels(len(populations))
-    for axis, population in zip(axes, populations, strict=True):
-        here = [t for t in found if t.population == population]
+    there = {(t.population, t.metric) for t in found}
+    keys = [(p, metric) for p in populations for metric in UNITS if (p, metric) in there]
+    if not keys:
+        return words("No interpolation grid was run for these populations.")
+    figure, axes = _panels(len(keys))
+    for axis, (population, metric) in zip(axes, keys, strict=True):
+        here = [t for t in found if (t.population, t.metric) == (population, metric)]
         for treatment, split in dict.fromkeys((t.batchnorm, t.split) for t in here):
             seeds = [t for t in here if (t.batchnorm, t.split) == (treatment, split)]
             drawing.segments(axis, seeds, treatment, f"BatchNorm {treatment}, {split}")
-        axis.set(title=population, ylabel="accuracy (%)", xlim=(-0.03, 1.03))
+        axis.set(title=population, ylabel=UNITS[metric], xlim=(-0.03, 1.03))
         axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["parent A", "¼", "½", "¾", "parent B"])
     _legend_below(figure, axes)
     return figure
@@ -240,7 +242,7 @@ def write(paper_folder: Path, profile: str, results: Path) -> None:
     """Write `figures/{fitness,segment,gains,reported,leakage}.{svg,pdf}`."""
     folder = results / profile / paper_folder.name
     runs, verdicts = read_runs(folder / "runs.csv"), store.read_csv(folder / "verdicts.csv")
-    drawn = make(spec.load(paper_folder, profile), runs, verdicts, folder)
+    drawn = make(loading.paper(paper_folder, profile), runs, verdicts, folder)
     for name, figure in drawn.items():
         for kind in ("svg", "pdf"):
             save(figure, folder / "figures" / f"{name}.{kind}")

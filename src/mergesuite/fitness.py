@@ -136,6 +136,9 @@ class Evaluator:
         self._use(images, labels)
         exact = metric == "accuracy" and precision == "float32"
         self._folded = self._fold() if fold and exact else None
+        # Only near-ties of a folded network are decided again; what is not folded is the plain loop.
+        plain = exact and self._folded is None
+        self._layout = torch.contiguous_format if plain else torch.channels_last
         self._network = self._prepared(images.shape[1:])
         self.calibration_images = 0
         """Images computed so far to re-estimate statistics."""
@@ -157,7 +160,7 @@ class Evaluator:
         """The forward pass of a full chunk."""
         network = self._module if self._folded is None else self._folded.network
         example = torch.zeros(self._chunk, *shape, device=self._device)
-        example = example.contiguous(memory_format=torch.channels_last)
+        example = example.contiguous(memory_format=self._layout)
         return graphed(self._at_precision(network), example)
 
     def _at_precision(self, network: nn.Module) -> Forward:
@@ -364,12 +367,14 @@ class Evaluator:
         return len(index)
 
     def _logits(self, index: Tensor) -> Tensor:
-        return self._forward(self._network, index, torch.channels_last)
+        return self._forward(self._network, index, self._layout)
 
     def _forward(self, network: Forward, index: Tensor, layout: torch.memory_format) -> Tensor:
         """Logits of the images `index`, computed in a full batch: kernels depend on its size."""
         padded = F.pad(index, (0, self._chunk - len(index)), value=int(index[0]))
-        inputs = self._normalise(self._images[padded]).contiguous(memory_format=layout)
+        inputs = self._normalise(self._images.index_select(0, padded)).contiguous(
+            memory_format=layout
+        )
         return network(inputs)[: len(index)]
 
     def _difficulty(self, threshold: float) -> Tensor:

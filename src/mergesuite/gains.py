@@ -77,7 +77,7 @@ def gain_rows(
             against = baselines.get((kind, parts[1]), "")
             if not against or against == subject:
                 continue
-            a, b = samples(runs, subject, where), _baseline(runs, against, where)
+            a, b = (samples(runs, name, where) for name in (subject, against))
             if not b:
                 continue
             row: dict[str, Any] = {
@@ -96,21 +96,11 @@ def gain_rows(
     return rows
 
 
-def _baseline(runs: pd.DataFrame, against: str, where: Where) -> dict[int, float]:
-    """The parents under the same treatment as the merged network.
-
-    Under `average` they are as trained: statistics averaged over other networks would spoil a
-    parent, and any merge would gain over a spoiled parent.
-    """
-    batchnorm = "keep" if where.batchnorm in ("-", "average") else where.batchnorm
-    return samples(runs, against, Where(where.metric, where.split, batchnorm))
-
-
 def gains(paper: spec.Paper, runs: pd.DataFrame) -> pd.DataFrame:
     """Accuracy gained over the best and the mean parent, paired by replicate.
 
     One row per merged subject, BatchNorm treatment, split (search, test) and baseline; both sides
-    have the same treatment.
+    have the same treatment, but for `average`, which would spoil a parent: it stays as trained.
     """
     rows = []
     for row, sides in gain_rows(paper, runs):

@@ -14,10 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mergesuite.resnet import KERAS_MOMENTUM, norm
+from mergesuite.resnet import KERAS_MOMENTUM, NORMS
 
 DENSENET_EPS = 1.001e-5
 """keras.applications overrides the default of Keras here, and not in Xception."""
+
+norm = NORMS["keras"]
 
 DENSENET_BLOCKS = {"densenet121": (6, 12, 24, 16), "densenet169": (6, 12, 32, 32)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mergesuite import registry, spec
+from mergesuite import loading, registry
 from mergesuite.catalogue import DATASET_INFO
 from mergesuite.errors import UserError
 from mergesuite.plan import REPLICATIONS, papers_there
@@ -18,14 +18,14 @@ def papers() -> Rows:
     rows = []
     for name in papers_there():
         folder = REPLICATIONS / name
-        paper = spec.load(folder)
+        paper = loading.paper(folder)
         rows.append(
             {
                 "name": name,
                 "title": paper.title,
                 "citation": citation(paper.cite.key),
                 "claims": len(paper.claims),
-                "reported": len(spec.load_reported(folder)),
+                "reported": len(loading.reported(folder)),
             }
         )
     return rows

@@ -184,7 +184,7 @@ def make_evaluator(
         batch_mean=fitness.batch_mean,
         precision=fitness.precision,
         ranks=ranks,
-        reestimate_on=problem.images("fit")[0][: fitness.batchnorm_images]
+        reestimate_on=problem.first("fit", fitness.batchnorm_images)
         if fitness.batchnorm == "re-estimate"
         else None,
     )

@@ -37,8 +37,9 @@ class Family:
     initialise: Callable[[nn.Module, torch.Generator], None]
 
 
-def _resnet(depth: str, width: str | None, classes: int) -> nn.Module:
-    return resnet.CifarResNet(resnet.blocks_for(int(depth)), classes, int(width or 16))
+def _resnet(depth: str, width: str | None, classes: int, batchnorm: str = "keras") -> nn.Module:
+    blocks = resnet.blocks_for(int(depth))
+    return resnet.CifarResNet(blocks, classes, int(width or 16), batchnorm)
 
 
 def _resnet_mega(width: str | None, classes: int) -> nn.Module:
@@ -57,7 +58,8 @@ FAMILIES = (
             "resnet56",
             "resnet110",
         ),
-        "CIFAR ResNet of 6n+2 layers as MeGA builds it; `-w8` sets the first stage's channels",
+        "CIFAR ResNet of 6n+2 layers as MeGA builds it; `-w8` sets the first stage's channels; "
+        "option batchnorm: keras or torch",
         "mega2024",
         _resnet,
         resnet.initialise_as_keras,

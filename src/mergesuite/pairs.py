@@ -96,15 +96,16 @@ def samples(runs: pd.DataFrame, subject: str, where: Where) -> dict[int, float]:
     """Seed -> value of one subject; empty where nothing was measured.
 
     Costs have no split and no BatchNorm treatment: a `-` in `runs` matches what is asked. In a
-    network without BatchNorm all treatments are one, and `keep` is the name it goes by.
+    network without BatchNorm all treatments are one, and `keep` is the name it goes by. What mixes
+    no weights has no `average`: there it counts as it is.
     """
     mine = (runs["subject"] == subject) & (runs["metric"] == where.metric)
     mine &= runs["split"].isin([where.split, "-"])
     treatment = runs["batchnorm"].to_numpy()[mine.to_numpy()]
     seeds, values = (runs[name].to_numpy()[mine.to_numpy()] for name in ("seed", "value"))
     wanted = treatment == where.batchnorm
-    if not wanted.any() and set(treatment) <= {"keep", "-"}:
-        wanted = np.ones(len(treatment), dtype=bool)
+    if not wanted.any() and (where.batchnorm == "average" or set(treatment) <= {"keep", "-"}):
+        wanted = np.isin(treatment, ["keep", "-"])
     found = {int(s): float(v) for s, v in zip(seeds[wanted], values[wanted], strict=True)}
     return dict(sorted(found.items()))
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from mergesuite import registry, spec
+from mergesuite import loading, registry, spec
 from mergesuite.errors import UserError
 from mergesuite.provenance import code_digest
 from mergesuite.spec import Data, Paper, Strict
@@ -82,7 +82,7 @@ def papers_there() -> list[str]:
 @functools.cache
 def paper(name: str, profile: str) -> Paper:
     """The loaded spec of one replication."""
-    return spec.load(REPLICATIONS / name, profile)
+    return loading.paper(REPLICATIONS / name, profile)
 
 
 def flags(option: str, values: dict[str, Any]) -> list[str]:

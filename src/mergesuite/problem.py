@@ -15,6 +15,7 @@ from mergesuite import data, models, store, streams
 from mergesuite.errors import UserError
 from mergesuite.images import Normalise
 from mergesuite.spec import Data
+from mergesuite.weights import check_fit
 
 
 @dataclass
@@ -34,17 +35,20 @@ class Problem:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Load the splits that are needed; the test split waits until it is asked for."""
+        """Find the data; a split is read when it is asked for."""
         self._splits = data.load(self.data.name, sizes=self.data.counts() or None)
         self.classes = self._splits.classes
-        self.mean = tuple(self._splits.mean) if self.data.normalise else None
-        self.std = tuple(self._splits.std) if self.data.normalise else None
+        self.mean, self.std = self._splits.statistics if self.data.normalise else (None, None)
         self.normalise = Normalise(self.mean, self.std, self.device)
 
     def images(self, split: str) -> tuple[Tensor, Tensor]:
         """uint8 images `(n, 3, h, w)` and int64 labels `(n,)` of a split, on the device."""
         images, labels = getattr(self._splits, split)
         return images.to(self.device), labels.to(self.device)
+
+    def first(self, split: str, count: int) -> Tensor:
+        """The first `count` images of a split, on the device; where possible no more are read."""
+        return self._splits.first(split, count).images.to(self.device)
 
     def network(self, seed: int = 0) -> nn.Module:
         """A freshly initialised network on the device; the stream is named by model and seed."""
@@ -62,33 +66,18 @@ class Problem:
             UserError: the file is unreadable, is of another network, or holds weights that are
                 not finite.
         """
-        return self.check(store.load_weights(path), path)
-
-    def check(self, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-        """`state` if it fits this problem's network; errors name `path`."""
-        expected = self._expected
-        missing = [
-            name
-            for name, tensor in expected.items()
-            if name not in state and tensor.is_floating_point()
-        ]
-        extra = [name for name in state if name not in expected]
-        if missing or extra:
-            what = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r} too many"
+        state = store.load_weights(path)
+        model = f"model {self.build} with {self.classes} classes"
+        if extra := state.keys() - self._expected.keys():
             raise UserError(
-                f"{path} {what} for model {self.build} with {self.classes} classes: "
-                "give the model and the data it was trained with"
+                f"the weights in {path} have {min(extra)!r}, which {model} has not: "
+                "give the model and the data they were trained with"
             )
-        for name, tensor in state.items():
-            if tensor.shape != expected[name].shape:
-                raise UserError(
-                    f"{path}: {name!r} has shape {tuple(tensor.shape)}, model {self.build} with "
-                    f"{self.classes} classes has {tuple(expected[name].shape)}: "
-                    "parents must be of that model and data"
-                )
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise UserError(
-                    f"{path}: {name!r} holds NaN or infinite weights: "
-                    "that network diverged, leave it out"
-                )
-        return {**{k: v for k, v in expected.items() if k not in state}, **state}
+        # A file may lack BatchNorm's batch counters, which no result depends on.
+        shapes = {
+            name: tuple(tensor.shape)
+            for name, tensor in self._expected.items()
+            if name in state or tensor.is_floating_point()
+        }
+        check_fit(state, shapes, f"the weights in {path}", model)
+        return {**self._expected, **state}

@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from mergesuite import __version__, registry, spec, store, tables, traces
+from mergesuite import __version__, loading, registry, spec, store, tables, traces
 from mergesuite.markup import TEXT, Table
 from mergesuite.pairs import read_runs
 from mergesuite.verdict import COLOURS, MEANINGS, VERDICTS
@@ -37,15 +37,16 @@ CAPTIONS = {
     "an arrow: a mean off the scale.",
     "fitness": "Best fitness so far. Thin: replicates; thick: their mean while all of them run; "
     "dashed: searches that see test images. Horizontal: the best parent, as trained.",
-    "segment": "Accuracy on the straight line between two parents. A valley is a loss barrier: the "
-    "parents' average is then no better than its bottom. Thin: replicates; thick: their mean.",
+    "segment": "Accuracy and cross-entropy on the straight line between two parents. A valley of "
+    "the one and a hill of the other are a loss barrier: the parents' average is then no better "
+    "than the middle. Thin: replicates; thick: their mean.",
 }
 ALTERNATIVES = {
     "reported": "Dot plot of reported and measured differences, one row per claim",
     "leakage": "Dot plot of gains under protocols published, released and clean",
     "gains": "Strip plot of gains over the best parent, one row per method",
     "fitness": "Line plot of best fitness over fitness evaluations, one line per method",
-    "segment": "Line plot of accuracy from parent A to parent B",
+    "segment": "Line plots of accuracy and cross-entropy from parent A to parent B",
 }
 
 
@@ -123,7 +124,7 @@ def _place(row: Mapping[Any, Any]) -> str:
 
 def section(paper_folder: Path, profile: str, results: Path) -> dict[str, Any]:
     """Everything the page says about one paper; without results, what there is of its spec."""
-    paper, slug = spec.load(paper_folder, profile), paper_folder.name
+    paper, slug = loading.paper(paper_folder, profile), paper_folder.name
     folder = results / profile / slug
     base = {
         "slug": slug,

@@ -343,12 +343,13 @@ def _origin(path: Path) -> dict[str, Any]:
 
 def evaluate(options: Namespace) -> None:
     """Measure finished runs; a folder that holds runs s0, s1, ... is one subject."""
-    from mergesuite import ranks
+    from mergesuite import hits, ranks
     from mergesuite.evaluate import Outputs
     from mergesuite.runtime import log
 
     ranks.refuse("evaluate")
     rows: list[dict[str, Any]] = []
+    right: dict[hits.Key, Any] = {}
     problem: Problem | None = None
     outputs: Outputs | None = None
     for subject, folder in _subjects(options.runs, options.seeds):
@@ -359,8 +360,11 @@ def evaluate(options: Namespace) -> None:
         population = "" if record["kind"] == "parent" else options.population
         entry = subject.removesuffix(f"-{population}") if population else ""
         named = {"subject": subject, "entry": entry, "population": population}
-        rows += _evaluate_run(named, folder, record, problem, outputs)
+        measured, by_image = _evaluate_run(named, folder, record, problem, outputs)
+        rows += measured
+        right |= {(subject, record["seed"], t): bits for t, bits in by_image.items()}
         log(f"{folder} measured")
+    hits.write(options.out, right)
     store.write_rows(options.out, rows, COLUMNS)
 
 
@@ -404,12 +408,16 @@ def _evaluate_run(
     record: dict[str, Any],
     problem: Problem,
     outputs: Outputs,
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows and packed hits of one run: see `mergesuite.evaluate.evaluate`."""
+    import numpy as np
+
     from mergesuite.evaluate import evaluate as measure
-    from mergesuite.evaluate import members_of
+    from mergesuite.evaluate import members_of, mixes
 
     members, rule = members_of(folder / "model.safetensors")
-    parents = [problem.load(Path(parent["path"])) for parent in record["parents"]]
+    sources = record["parents"] if mixes(record) else []
+    parents = [problem.load(Path(source["path"])) for source in sources]
     cost = {**record["cost"], "seconds": record["seconds"], "peak_mb": record["peak_mb"]}
     costs = [
         {"batchnorm": "-", "metric": k, "split": "-", "value": v, "n": 1, "members": len(members)}
@@ -427,6 +435,6 @@ def _evaluate_run(
         "commit": record["commit"] + ("+" if record["dirty"] else ""),
         "device": record["device"],
     }
-    return [
-        {**common, **row} for row in [*measure(problem, outputs, members, rule, parents), *costs]
-    ]
+    rows, hits = measure(problem, outputs, members, rule, parents)
+    packed = {treatment: np.packbits(bits.numpy()) for treatment, bits in hits.items()}
+    return [{**common, **row} for row in [*rows, *costs]], packed

@@ -47,8 +47,10 @@ KEEP = 1 << 30
 def settle() -> None:
     """Make float32 mean float32, and the same bytes come out each time; keep freed memory.
 
-    TF32 defaults moved between torch releases, so the choice is made here and not inherited.
+    TF32 defaults moved between torch releases, so the choice is made here and not inherited. Sums
+    depend on the number of threads: it is one unless OMP_NUM_THREADS says otherwise.
     """
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
     _keep_memory()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

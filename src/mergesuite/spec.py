@@ -1,19 +1,14 @@
-"""What an experiment is: the models of `paper.yaml`, and how it is loaded.
+"""What an experiment is: the models of `paper.yaml`. How they are read is in `loading`.
 
-Read `Paper` top down. Every model refuses unknown keys and is frozen; all errors of a file are
-listed at once. A profile is an overlay in the same file, merged into the base before validation,
-so a wrong key in a profile is an error as well.
+Read `Paper` first, then what it is made of. Every model refuses unknown keys and is frozen.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -221,7 +216,10 @@ class Reported(Strict):
 
 
 class Paper(Strict):
-    """A replication: who is trained, what is merged by which method, and what is claimed."""
+    """A replication: who is trained, what is merged by which method, and what is claimed.
+
+    That the names in it lead somewhere is for `loading.paper` to check.
+    """
 
     title: str
     cite: Cite
@@ -234,52 +232,6 @@ class Paper(Strict):
     replicates: int = Field(5, ge=1, description="most populations made of the trained seeds")
     reduced: str = Field("", description="why values cannot be compared with the paper's, if so")
     deviations: list[str] = Field(default_factory=list)
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        errors = []
-        for slug, model in self.models.items():
-            errors += self._missing(f"models.{slug}.start", model.start, self.models)
-        for slug, population in self.populations.items():
-            for name in [population.model, *population.models]:
-                errors += self._missing(f"populations.{slug}", name, self.models)
-        for slug, entry in self.methods.items():
-            for name in entry.populations:
-                errors += self._missing(f"methods.{slug}.populations", name, self.populations)
-            errors += self._missing(f"methods.{slug}.budget_of", entry.budget_of, self.methods)
-        for name in self.run:
-            errors += self._missing("run", name, self.populations)
-        if not errors:
-            errors = self._population_errors()
-            for slug, claim in self.claims.items():
-                for name in (claim.subject, claim.against, claim.clean):
-                    errors += self._missing(f"claims.{slug}", name, self.all_subjects())
-        if errors:
-            raise ValueError("; ".join(errors))
-        return self
-
-    @staticmethod
-    def _missing(where: str, name: str | None, known: Any) -> list[str]:
-        if name is None or name in known:
-            return []
-        return [f"{where}: there is no {name!r}{nearest(name, known)}"]
-
-    def _population_errors(self) -> list[str]:
-        errors = []
-        for slug in self.active():
-            population = self.populations[slug]
-            model = self.models[population.model] if population.model else None
-            if model and population.epochs and population.epochs > model.recipe.keep:
-                errors.append(
-                    f"populations.{slug}.epochs: {population.epochs} asked, "
-                    f"models.{population.model}.recipe.keep is {model.recipe.keep}"
-                )
-            if not self.count(slug):
-                errors.append(
-                    f"populations.{slug}.take: {population.take} asked, "
-                    f"models.{population.model}.seeds is {model.seeds if model else 0}"
-                )
-        return errors
 
     def count(self, population: str) -> int:
         """How many replicates of a population the trained seeds make."""
@@ -349,91 +301,6 @@ def digest(value: Any) -> str:
     """Twelve hex digits of the SHA-256 of a value's canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def overlay(base: Any, change: Any) -> Any:
-    """`change` laid over `base`: mappings merge, anything else replaces, null removes a key."""
-    if not isinstance(base, dict) or not isinstance(change, dict):
-        return change
-    merged = dict(base)
-    for key, value in change.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = overlay(merged.get(key), value)
-    return merged
-
-
-def load(folder: Path, profile: str = "full") -> Paper:
-    """The experiment in `folder/paper.yaml` under a profile.
-
-    Raises:
-        UserError: the file is missing, is not YAML, has no such profile, or is not a valid
-            experiment; all errors are listed in one line.
-    """
-    file = folder / "paper.yaml"
-    try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"cannot read {file}: {error.strerror}; `mergesuite new-paper` makes one"
-        ) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise UserError(f"{file} must be a mapping with the keys {', '.join(Paper.model_fields)}")
-    profiles = raw.pop("profiles", None) or {}
-    for name in profiles:
-        if name not in PROFILES or name == "full":
-            raise UserError(
-                f"{file}: profiles.{name} is none of {', '.join(PROFILES[:-1])}"
-                f"{nearest(str(name), PROFILES)}; full is the base"
-            )
-    if profile not in PROFILES:
-        raise UserError(
-            f"no profile {profile!r}{nearest(profile, PROFILES)}: {', '.join(PROFILES)}"
-        )
-    if profile != "full" and profile not in profiles:
-        raise UserError(f"{file} declares no profile {profile!r}: add profiles.{profile}")
-    return _validated(overlay(raw, profiles.get(profile) or {}), f"{file} (profile {profile})")
-
-
-def _validated(raw: dict[str, Any], where: str) -> Paper:
-    try:
-        return Paper.model_validate(raw)
-    except ValidationError as error:
-        known = {key for cls in _all_models() for key in cls.model_fields}
-        raise UserError(f"{where}: " + "; ".join(registry.explain(error, known))) from None
-
-
-def _all_models() -> list[type[BaseModel]]:
-    return [Paper, Cite, Data, Model, Recipe, Population, Method, Fitness, Claim]
-
-
-def load_reported(folder: Path) -> dict[str, Reported]:
-    """The rows of `folder/reported.csv` by id.
-
-    Raises:
-        UserError: the file is missing, or a row has no table, no source, or a bad value.
-    """
-    file = folder / "reported.csv"
-    try:
-        with file.open(newline="", encoding="utf-8") as handle:
-            rows = list(csv.DictReader(handle))
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}; every paper has one") from None
-    found: dict[str, Reported] = {}
-    for number, row in enumerate(rows, start=2):
-        filled = {k: (None if k in ("spread", "n") and v == "" else v) for k, v in row.items()}
-        try:
-            entry = Reported.model_validate(filled)
-        except ValidationError as error:
-            problems = "; ".join(registry.explain(error, Reported.model_fields))
-            raise UserError(f"{file} line {number}: {problems}") from None
-        if entry.id in found:
-            raise UserError(f"{file} line {number}: a second row is called {entry.id!r}")
-        found[entry.id] = entry
-    return found
 
 
 def check_settings(model: type[Strict], given: dict[str, Any], flag: str) -> Any:

@@ -2,7 +2,7 @@
 
 Read `paired_difference` first: nearly every number of the suite with an interval comes from it.
 Intervals of means are Student t intervals; with so few seeds a percentile bootstrap covers far
-less than it says. The bootstrap here is for images, of which there are thousands.
+less than it says.
 """
 
 from __future__ import annotations
@@ -137,22 +137,6 @@ def equivalence(effect: Effect, target: float, margin: float, alpha: float = 0.0
     return Equivalence(p < alpha, p, effect.mean - half, effect.mean + half)
 
 
-def tost(values: ArrayLike, target: float, margin: float, alpha: float = 0.05) -> Equivalence:
-    """Is the mean of `(n,)` values within `margin` of `target`?"""
-    return equivalence(t_interval(values), target, margin, alpha)
-
-
-def wilson(k: int, n: int, level: float = LEVEL) -> tuple[float, float]:
-    """Interval of a proportion, `k` of `n` (Wilson 1927): the noise of a finite test set."""
-    if not 0 <= k <= n or n < 1:
-        raise ValueError(f"expected 0 <= k <= n and n >= 1, found k = {k}, n = {n}")
-    z = float(scipy_stats.norm.ppf(0.5 + level / 2))
-    share, shrink = k / n, 1 + z * z / n
-    centre = (share + z * z / (2 * n)) / shrink
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / shrink
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def holm(pvalues: Sequence[float]) -> list[float]:
     """P values adjusted for testing all of them (Holm 1979); NaN stays and does not count."""
     adjusted = [math.nan] * len(pvalues)
@@ -175,28 +159,3 @@ def mcnemar(only_a: int, only_b: int) -> float:
     if only_a + only_b == 0:
         return 1.0
     return float(scipy_stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
-
-
-def bootstrap_difference(
-    hits_a: ArrayLike,
-    hits_b: ArrayLike,
-    rng: np.random.Generator,
-    resamples: int = 2000,
-    level: float = LEVEL,
-) -> tuple[float, float, float]:
-    """Difference of two models' accuracies on the same `(n,)` images: mean, low, high.
-
-    Images are drawn with replacement, both models' hits together (percentile interval).
-    """
-    first, second = (
-        np.asarray(hits_a, dtype=np.int64),
-        np.asarray(hits_b, dtype=np.int64),
-    )
-    if first.shape != second.shape or first.ndim != 1 or not len(first):
-        raise ValueError(f"expected two equal (n,) arrays, found {first.shape}, {second.shape}")
-    # Only how many images differ by -1, 0 and +1 matters, so a resample is one multinomial draw.
-    counts = [int((first - second == step).sum()) for step in (-1, 0, 1)]
-    drawn = rng.multinomial(len(first), np.array(counts) / len(first), size=resamples)
-    differences = (drawn[:, 2] - drawn[:, 0]) / len(first)
-    low, high = np.quantile(differences, [0.5 - level / 2, 0.5 + level / 2])
-    return (counts[2] - counts[0]) / len(first), float(low), float(high)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from mergesuite import spec, store
+from mergesuite import loading, spec, store
 from mergesuite.gains import gains, leakage
 from mergesuite.markup import Table, latex, markdown
 from mergesuite.pairs import Where, read_runs, samples
@@ -37,6 +37,11 @@ SD_NOTE = (
 GAIN_NOTE = (
     "Gains in percentage points with 95 % t interval over n pairs of the same parents and the same "
     "BatchNorm treatment (average: against the parent as trained)."
+)
+
+IMAGE_NOTE = (
+    "Pairs by image: in how many the subject is right on significantly more, or fewer, test images "
+    "than what it is compared with (McNemar's exact test over the images of one pair, 5 %)."
 )
 
 
@@ -90,13 +95,15 @@ def reported(verdicts: pd.DataFrame) -> Table:
                 "measured": _effect(ratio, metric, *ends),
                 "n": str(row["n"]),
                 "p (Holm)": f"{row['p_holm']:.2g}" if there(row["p_holm"]) else NOTHING,
+                "pairs by image": _by_image(row),
                 "under protocol clean": _effect(ratio, metric, *clean),
             }
         )
     notes = [
         f"Differences (subject {MINUS} against), accuracies in percentage points, or factors "
         f"({TIMES}), with 95 % t interval over n pairs; against a model's own "
-        "seeds unpaired (Welch). P values are adjusted over the paper's claims."
+        "seeds unpaired (Welch). P values are adjusted over the paper's claims.",
+        IMAGE_NOTE,
     ]
     caption = "Reported against measured, claim by claim."
     leaky = bool(len(verdicts)) and bool(verdicts["leaky"].any())
@@ -195,6 +202,12 @@ def _effect(ratio: bool, metric: str, mean: Any, low: Any = None, high: Any = No
     return factor(mean, low, high) if ratio else interval(mean, low, high, metric)
 
 
+def _by_image(row: Mapping[Any, Any]) -> str:
+    if not there(row["image_p"]):
+        return NOTHING
+    return f"{row['pairs_more']} more, {row['pairs_fewer']} fewer"
+
+
 def _marked(name: str, leaky: Any) -> str:
     return f"{name} {LEAK}" if leaky else name
 
@@ -228,7 +241,7 @@ def write(paper_folder: Path, profile: str, results: Path) -> list[Table]:
     """Write `tables/{results,reported,leakage,cost}.{csv,md,tex}` of `results/profile/paper`."""
     folder = results / profile / paper_folder.name
     verdicts = store.read_csv(folder / "verdicts.csv")
-    made = make(spec.load(paper_folder, profile), read_runs(folder / "runs.csv"), verdicts)
+    made = make(loading.paper(paper_folder, profile), read_runs(folder / "runs.csv"), verdicts)
     for table in made:
         store.write_csv(folder / "tables" / f"{table.name}.csv", table.numbers)
         store.write_text(folder / "tables" / f"{table.name}.md", markdown(table))

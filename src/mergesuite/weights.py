@@ -43,7 +43,6 @@ class WeightSpace:
             for name, tensor in module.state_dict().items()
             if name in parameters or (part == PARTS[1] and tensor.is_floating_point())
         }
-        self._expected = {name: tuple(t.shape) for name, t in module.state_dict().items()}
         self.names = list(self._shapes)
         self.sizes = [prod(shape) for shape in self._shapes.values()]
         self.dim = sum(self.sizes)
@@ -64,24 +63,8 @@ class WeightSpace:
         Raises:
             UserError: an entry is missing, has another shape, or is not finite.
         """
-        parts = []
-        for name, shape in self._shapes.items():
-            if name not in state_dict:
-                raise UserError(
-                    f"the weights lack {name!r} {shape}: are they of this model? "
-                    "Give the model they were trained with"
-                )
-            tensor = state_dict[name]
-            if tuple(tensor.shape) != shape:
-                raise UserError(
-                    f"{name!r} has shape {tuple(tensor.shape)}, this model's is {shape}: "
-                    "parents and model must agree in shape"
-                )
-            if not bool(torch.isfinite(tensor).all()):
-                raise UserError(
-                    f"{name!r} holds NaN or infinite weights: that network diverged, leave it out"
-                )
-            parts.append(tensor.detach().reshape(-1).to(torch.float32))
+        check_fit(state_dict, self._shapes)
+        parts = [state_dict[name].detach().reshape(-1).to(torch.float32) for name in self.names]
         return torch.cat(parts)
 
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
@@ -107,6 +90,42 @@ class WeightSpace:
             if bool((values < 0).any()):
                 vectors[..., self.variances] = values.clamp_min(0)
         return vectors
+
+
+def check_fit(
+    state_dict: Mapping[str, Tensor],
+    shapes: Mapping[str, tuple[int, ...]],
+    weights: str = "the weights",
+    model: str = "this model",
+) -> None:
+    """Refuse a state dict that cannot be that of a network; what is in it beside is not looked at.
+
+    Args:
+        state_dict: what is given.
+        shapes: the entries that the network needs.
+        weights: what an error calls the given (plural).
+        model: what it calls the network.
+
+    Raises:
+        UserError: an entry is missing, has another shape, or is not finite.
+    """
+    for name, shape in shapes.items():
+        if name not in state_dict:
+            raise UserError(
+                f"{weights} lack {name!r} {shape} of {model}: "
+                "give the model and the data they were trained with"
+            )
+        tensor = state_dict[name]
+        if tuple(tensor.shape) != shape:
+            raise UserError(
+                f"{weights}: {name!r} has shape {tuple(tensor.shape)}, that of {model} is {shape}: "
+                "parents must be of that model and data"
+            )
+        if not bool(torch.isfinite(tensor).all()):
+            raise UserError(
+                f"{weights}: {name!r} holds NaN or infinite values: "
+                "that network diverged, leave it out"
+            )
 
 
 def check_same(state_dicts: Mapping[str, Mapping[str, Tensor]]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mergesuite import registry, spec
+from mergesuite import loading, registry, spec
 from mergesuite.plan import Jobs, read_config
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,7 @@ def _at_the_root(monkeypatch):
 
 
 def load(paper, profile="full"):
-    return spec.load(REPLICATIONS / paper, profile)
+    return loading.paper(REPLICATIONS / paper, profile)
 
 
 def test_the_four_papers_are_there():
@@ -61,7 +61,7 @@ def test_spec_loads_and_runs_something(paper, profile):
 
 @every_folder
 def test_reported_ids_of_claims_exist(paper):
-    reported = spec.load_reported(REPLICATIONS / paper)
+    reported = loading.reported(REPLICATIONS / paper)
     for profile in spec.PROFILES:
         for name, claim in load(paper, profile).claims.items():
             for row in [*claim.reported, *claim.reported_against]:
@@ -120,7 +120,7 @@ def test_citations_are_registered(paper):
 
 @every_folder
 def test_reported_rows_have_source_and_deviations_are_stated(paper):
-    for row in spec.load_reported(REPLICATIONS / paper).values():
+    for row in loading.reported(REPLICATIONS / paper).values():
         assert row.source.strip()
         assert (row.spread is None) == (row.spread_kind == "none"), row.id
     assert load(paper).deviations
@@ -173,7 +173,7 @@ def test_commands_can_be_made_for_every_run(paper):
 
 
 def numbers_of(paper):
-    rows = spec.load_reported(REPLICATIONS / paper).values()
+    rows = loading.reported(REPLICATIONS / paper).values()
     return Counter(row.value for row in rows) + Counter(
         row.spread for row in rows if row.spread is not None
     )

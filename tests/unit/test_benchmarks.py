@@ -61,3 +61,41 @@ def test_the_training_benchmark_writes_its_table_and_figure(tmp_path):
         assert min(parts) >= 0
         assert sum(parts) == pytest.approx(1, abs=0.01)
     assert (tmp_path / "training.svg").stat().st_size > 0
+
+
+def run(script, *words):
+    done = subprocess.run(
+        [sys.executable, FOLDER / script, *map(str, words)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_evaluation_benchmark_writes_its_tables_and_figure(tmp_path):
+    run("evaluation.py", "--nets", "resnet8-w8", "--steps", "ordinary", "--epochs", 8, "--fit", 100,
+        "--images", 60, "--generations", 2, "--pairs", 1, "--lever-pairs", 1, "--no-growth",
+        "--out", tmp_path)  # fmt: skip
+    with (tmp_path / "evaluation.csv").open(newline="") as file:
+        rows = {row["variant"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {
+        "released", "tuned", "ours", "without fold", "without reject", "without order",
+        "without remember",
+    }  # fmt: skip
+    assert {row["accepted"] for row in rows.values()} == {rows["released"]["accepted"]}
+    assert float(rows["released"]["share_of_images"]) == 1
+    assert float(rows["ours"]["share_of_images"]) < 1
+    assert (tmp_path / "evaluation.svg").stat().st_size > 0
+
+
+def test_the_arithmetic_benchmark_keeps_to_the_memory_of_its_population(tmp_path):
+    cases = ["cade, in place, F = CR = 1e-6", "de, F = 0.5, CR = 0.9"]
+    run("arithmetic.py", "--dim", 2_000_000, "--size", 8, "--generations", 2, "--images", 2,
+        "--cases", *cases, "--out", tmp_path)  # fmt: skip
+    with (tmp_path / "arithmetic.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2
+    assert all(float(row["seconds_per_generation"]) > 0 for row in rows)
+    assert float(rows[0]["seconds_per_generation"]) < float(rows[1]["seconds_per_generation"])

@@ -3,10 +3,11 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
-from mergesuite import models, store, streams
+from mergesuite import hits, models, store, streams
 from mergesuite.cli import build_parser, main
 from mergesuite.merge import Population
 from mergesuite.store import load_weights
@@ -99,7 +100,16 @@ def test_merge_evaluate_collect(parents, tmp_path):
     assert set(accuracy["batchnorm"]) == {"keep", "average", "re-estimate"}
     assert set(accuracy["split"]) == {"search", "test"}
     assert set(table["entry"]) == {"mega"}
-    assert set(accuracy[accuracy["split"] == "test"]["n"]) == {60}
+    on_test = accuracy[accuracy["split"] == "test"]
+    assert set(on_test["n"]) == {60}
+    kept = {
+        key: int(np.unpackbits(bits).sum())
+        for key, bits in hits.read(tmp_path / "runs.csv").items()
+    }
+    assert kept == {
+        ("mega-pair", 3, row["batchnorm"]): round(60 * row["value"])
+        for row in on_test.to_dict("records")
+    }
 
 
 def test_the_score_of_a_search_is_what_evaluation_measures(parents, tmp_path):
@@ -157,12 +167,23 @@ def test_every_control_runs_on_a_users_checkpoints(parents, tmp_path, method):
     assert call("merge", "--method", method, *given, *PROBLEM, "--parents", *parents,
                 "--seed", 0, "--out", out) == 0  # fmt: skip
     assert call("evaluate", "--runs", out, "--out", tmp_path / "m.csv") == 0
+    mixing = ("uniform-average", "greedy-soup", "interpolation-grid", "random-search")
+    treatments = set(store.read_csv(tmp_path / "m.csv")["batchnorm"])
+    assert ("average" in treatments) == (method in mixing)
     if method == "uniform-average":
         a, b = (load_weights(path) for path in parents)
         merged = load_weights(out / "model.safetensors")
         for name, tensor in merged.items():
             if tensor.is_floating_point():
                 torch.testing.assert_close(tensor, ((a[name].double() + b[name]) / 2).float())
+
+
+def test_a_search_from_one_parent_mixes_nothing(parents, tmp_path):
+    out = tmp_path / "polish"
+    assert call("merge", *MEGA, "--parents", *parents, "--from", "best", "--seed", 0,
+                "--out", out) == 0  # fmt: skip
+    assert call("evaluate", "--runs", out, "--out", tmp_path / "m.csv") == 0
+    assert set(store.read_csv(tmp_path / "m.csv")["batchnorm"]) == {"keep", "re-estimate", "-"}
 
 
 def test_bad_input_ends_in_one_line_and_status_2(parents, tmp_path, capsys):
@@ -180,7 +201,19 @@ def test_bad_input_ends_in_one_line_and_status_2(parents, tmp_path, capsys):
     broken = load_weights(b)
     broken["linear.bias"][0] = torch.nan
     store.save_weights(tmp_path / "nan.safetensors", broken)
-    assert "NaN" in refused(capsys, *merge, a, tmp_path / "nan.safetensors")
+    message = refused(capsys, *merge, a, tmp_path / "nan.safetensors")
+    assert "nan.safetensors" in message
+    assert "NaN" in message
+
+    whole = load_weights(b)
+    other = tmp_path / "other.safetensors"
+    store.save_weights(other, {k: v for k, v in whole.items() if k != "linear.bias"})
+    assert "lack 'linear.bias'" in refused(capsys, *merge, a, other)
+    store.save_weights(other, {**whole, "extra": torch.zeros(1)})
+    assert "have 'extra'" in refused(capsys, *merge, a, other)
+    # Files of other programs often come without the counters.
+    store.save_weights(other, {k: v for k, v in whole.items() if v.is_floating_point()})
+    assert call(*merge[:-3], "--out", tmp_path / "y", "--parents", a, other) == 0
 
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(a.read_bytes()[:1000])

@@ -5,12 +5,14 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import report_fixture as fixture
 from scipy import stats as scipy_stats
 
-from mergesuite import compare, gains, pairs, spec
+from mergesuite import compare, gains, hits, loading, pairs, spec, tables
 from mergesuite.errors import UserError
+from mergesuite.wording import NOTHING
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def paper():
 @pytest.fixture
 def reported(tmp_path):
     (tmp_path / "reported.csv").write_text(fixture.REPORTED)
-    return spec.load_reported(tmp_path)
+    return loading.reported(tmp_path)
 
 
 @pytest.fixture
@@ -82,9 +84,10 @@ def test_a_claim_of_lower_cost_is_a_ratio_against_unpaired_trainings(paper, repo
     )
 
 
-def test_a_subject_without_rows_is_not_run_and_named(paper, reported, runs):
+def test_a_subject_without_rows_is_not_run_named_and_last(paper, reported, runs):
     table = compare.compare(paper, reported, runs[runs["subject"] != "grid-pair"])
 
+    assert list(table["claim"]) == ["pair-gain", "deep-average", "cheap", "grid"]
     row = table.set_index("claim").loc["grid"]
     assert row["verdict"] == "not run"
     assert "grid-pair" in row["why"]
@@ -134,6 +137,21 @@ def test_gains_have_the_same_treatment_on_both_sides(paper, runs):
     assert after[kept] == pytest.approx(before[kept])
 
 
+def test_a_merge_with_averaged_statistics_is_compared_with_the_parent_as_trained(paper, runs):
+    merged = runs[(runs["subject"] == "mega-pair") & (runs["batchnorm"] == "keep")]
+    with_average = pd.concat([runs, merged.assign(batchnorm="average")])
+
+    table = gains.gains(paper, with_average).set_index(["subject", "batchnorm", "split", "against"])
+
+    for against in ("best-parent", "mean-parent"):
+        kept = table.loc[("mega-pair", "keep", "test", against), "mean"]
+        assert table.loc[("mega-pair", "average", "test", against), "mean"] == pytest.approx(kept)
+    assert set(table.loc["mega-clean-pair"].index.get_level_values("batchnorm")) == {
+        "keep",
+        "re-estimate",
+    }
+
+
 def test_leakage_shares_add_up(paper, runs):
     table = gains.leakage(paper, runs).set_index(["entry", "population", "batchnorm"])
 
@@ -143,6 +161,39 @@ def test_leakage_shares_add_up(paper, runs):
     assert math.isnan(clean["share"])
     assert leaky["own"]
     assert not clean["own"]
+
+
+def write_hits(folder, differing):
+    """Hits of `mega-pair` and its best parent that differ as told: seed -> (only a, only b)."""
+    right = {}
+    for seed, (only_a, only_b) in differing.items():
+        images = np.arange(43)  # no multiple of eight
+        right["mega-pair", seed, "keep"] = images >= only_b
+        right["best-parent-pair", seed, "keep"] = (images < only_b) | (images >= only_a + only_b)
+    hits.write(folder / "runs.csv", {key: np.packbits(bits) for key, bits in right.items()})
+
+
+def test_pairs_are_compared_image_by_image(tmp_path):
+    folder, results = fixture.make(tmp_path)
+    # By hand: six discordant images, all on one side, are p = 2 / 2^6; five are 2 / 2^5 > 0.05.
+    differing = {0: (6, 0), 1: (0, 6), 2: (5, 0), 3: (9, 0)}
+    write_hits(results / "laptop/mega", differing)
+
+    table = compare.write(folder, "laptop", results).set_index("claim")
+
+    found = table[["image_p", "pairs_more", "pairs_fewer"]]
+    assert found.loc["pair-gain"].tolist() == [pytest.approx(2 / 64), 2, 1]
+    for other in ("deep-average", "grid", "cheap"):
+        assert math.isnan(found.loc[other, "image_p"])
+    shown = tables.reported(table.reset_index()).shown["pairs by image"]
+    assert sorted(shown) == ["2 more, 1 fewer", *[NOTHING] * 3]
+
+
+def test_damaged_hits_are_the_users_error(tmp_path):
+    (tmp_path / "runs.hits.safetensors").write_bytes(b"cut")
+
+    with pytest.raises(UserError, match=r"runs\.hits\.safetensors"):
+        hits.read(tmp_path / "runs.csv")
 
 
 def test_write_makes_the_three_tables(tmp_path):

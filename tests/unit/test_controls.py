@@ -342,8 +342,8 @@ def test_averaged_statistics_are_another_network(problem, states):
 
 def test_the_mean_parent_is_measured_by_the_mean_of_its_members(problem, states):
     outputs = Outputs(problem)
-    together = evaluate(problem, outputs, states, "mean", states)
-    alone = [evaluate(problem, outputs, [state], "single", []) for state in states]
+    together, hits = evaluate(problem, outputs, states, "mean", states)
+    alone = [evaluate(problem, outputs, [state], "single", [])[0] for state in states]
     for row in together:
         each = [
             r["value"]
@@ -353,3 +353,17 @@ def test_the_mean_parent_is_measured_by_the_mean_of_its_members(problem, states)
         assert len(each) == 2
         assert row["value"] == pytest.approx(sum(each) / 2)
     assert {row["batchnorm"] for row in together} == {"keep", "re-estimate"}
+    assert hits == {}
+
+
+def test_hits_are_the_images_that_the_network_gets_right(problem, states):
+    _, found = evaluate(problem, Outputs(problem), states[:1], "single", [])
+    module = problem.network()
+    module.load_state_dict(states[0])
+    module.eval()
+    images, labels = problem.images("test")
+    with torch.no_grad():
+        expected = module(problem.normalise(images)).argmax(1) == labels
+    assert set(found) == {"keep", "re-estimate"}
+    assert found["keep"].tolist() == expected.tolist()
+    assert 0 < sum(found["keep"].tolist()) < len(labels)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import report_fixture as fixture
 
-from mergesuite import compare, figures, spec, traces
+from mergesuite import compare, figures, loading, traces
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_bytes_depend_on_the_data_alone(made, tmp_path):
     ("name", "words"),
     [
         ("fitness", ["pair", "deep", "mega-clean", "mega †", "best parent, search"]),
-        ("segment", ["parent A", "parent B", "BatchNorm keep"]),
+        ("segment", ["parent A", "accuracy (%)", "cross-entropy (nats)", "BatchNorm keep"]),
         ("gains", ["mean-parent", "mega-released †", "BatchNorm re-estimate"]),
         ("reported", ["pair-gain †", "deep-average", "cheap", "measured, protocol clean"]),
         ("leakage", ["protocol published †", "protocol clean"]),
@@ -66,8 +66,34 @@ def test_without_traces_the_figure_says_so(made, tmp_path):
     assert "mega-clean" in read(copy, "gains")
 
 
+def test_the_barrier_is_drawn_in_per_cent_and_in_nats(made):
+    drawn = figures.segment(loading.paper(made[0], "laptop"), made[1] / "laptop" / "mega")
+
+    panels = [(axis.get_title(), axis.get_ylabel()) for axis in drawn.axes]
+    assert panels == [
+        (population, unit)
+        for population in ("pair", "deep")
+        for unit in ("accuracy (%)", "cross-entropy (nats)")
+    ]
+    accuracy, loss = (np.asarray(axis.lines[-1].get_ydata()) for axis in drawn.axes[:2])
+    assert accuracy.argmin() == loss.argmax() == 10
+    assert 30 < accuracy.min() < 40
+    assert loss.max() == pytest.approx(2.1)
+
+
+def test_a_treatment_that_is_off_the_scale_is_in_the_legend(made):
+    paper = loading.paper(made[0], "laptop")
+    runs = fixture.runs()
+    kept = runs[(runs["subject"] == "mega-pair") & (runs["batchnorm"] == "keep")]
+    collapsed = kept.assign(batchnorm="average", value=0.1)
+
+    drawn = figures.gains_strip(paper, pd.concat([runs, collapsed]))
+
+    assert "BatchNorm average" in [text.get_text() for text in drawn.legends[0].get_texts()]
+
+
 def test_scores_become_fractions(made):
-    paper = spec.load(made[0], "laptop")
+    paper = loading.paper(made[0], "laptop")
 
     found = traces.read(paper, made[1] / "laptop" / "mega")
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from mergesuite import models, streams
 from mergesuite.batchnorm import reestimate
 from mergesuite.fitness import Evaluator
+from mergesuite.graphed import graphed
 from mergesuite.images import Normalise
 from mergesuite.weights import WeightSpace
 
@@ -209,3 +210,51 @@ def test_a_redraw_forgets_and_takes_the_asked_number(problem):
     scores = evaluator.scores(candidates[:1])
     assert scores.images[0] >= 40
     assert math.isfinite(float(scores.fitness[0]))
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_a_chosen_precision_keeps_its_own_accepted_set(problem, precision):
+    module, space, images, labels, candidates = problem
+    plain = Evaluator(
+        module, space, images, labels, precision=precision, **dict.fromkeys(LEVERS, False)
+    )
+    counts = plain.scores(candidates).fitness
+    if precision == "bfloat16":
+        assert counts.tolist() != [float(n) for n in plain_counts(*problem)]  # the choice is real
+    for shift in (-1.0, 0.0, 1.0):
+        evaluator = Evaluator(module, space, images, labels, precision=precision)
+        evaluator.scores(candidates[:3])
+        scores = evaluator.scores(candidates, counts + shift)
+        assert torch.equal(scores.exceeded, counts > counts + shift)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("off", [[], LEVERS, *[[lever] for lever in LEVERS]])
+def test_counts_on_a_gpu_are_those_of_the_plain_loop_there(problem, off):
+    _, space, images, labels, candidates = problem
+    theirs = [models.build("resnet8-w8", 10).cuda(), space, images.cuda(), labels.cuda()]
+    expected = plain_counts(*theirs, candidates.cuda())
+    evaluator = Evaluator(*theirs, **dict.fromkeys(off, False))
+    scores = evaluator.scores(candidates.cuda())
+    assert scores.correct.tolist() == expected
+    counts = scores.fitness
+    again = evaluator.scores(candidates.cuda(), counts - 1)
+    assert bool(again.exceeded.all())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_recorded_forward_pass_reads_the_weights_of_the_moment():
+    network = nn.Conv2d(3, 4, 3).cuda().eval()
+    x = torch.rand(8, 3, 32, 32, device="cuda")
+    with torch.inference_mode():
+        replayed = graphed(network, x)
+        assert replayed is not network
+        network.weight.data.mul_(2)
+        assert torch.equal(replayed(x), network(x))
+
+
+def test_on_a_cpu_nothing_is_recorded():
+    network = nn.Conv2d(3, 4, 3)
+    assert graphed(network, torch.zeros(1, 3, 8, 8)) is network

@@ -5,7 +5,7 @@ import shlex
 import pytest
 import yaml
 
-from mergesuite import plan, registry, runs, spec
+from mergesuite import loading, plan, registry, runs, spec
 from mergesuite.cli import build_parser
 from mergesuite.errors import UserError
 
@@ -68,7 +68,7 @@ def jobs(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
 
     def make(profile="full", change=None, **config):
-        text = yaml.safe_dump(spec.overlay(PAPER, change or {}), sort_keys=False)
+        text = yaml.safe_dump(loading.overlay(PAPER, change or {}), sort_keys=False)
         (folder / "paper.yaml").write_text(text)
         plan.paper.cache_clear()
         return plan.Jobs("mine", plan.read_config({"profile": profile, **config}))

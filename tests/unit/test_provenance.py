@@ -83,6 +83,16 @@ def test_code_that_is_not_imported_does_not_count(package):
     assert provenance.code_digest("methods.shade", "methods.soup") != before
 
 
+def test_how_a_spec_is_read_does_not_count_for_a_training(package):
+    stages = ("train", "merge", "compare", "tables", "figures", "report")
+    before = {stage: provenance.code_digest(stage) for stage in stages}
+    edit(package / "loading.py", "merged.pop(key, None)", "merged[key] = None")
+    changed = {stage for stage in stages if provenance.code_digest(stage) != before[stage]}
+    assert changed == {"compare", "tables", "figures", "report"}
+    edit(package / "spec.py", "lr: float = Field(0.01", "lr: float = Field(0.02")
+    assert provenance.code_digest("train") != before["train"]
+
+
 def test_a_new_import_brings_its_module_in(package):
     before = provenance.code_digest("methods.shade")
     (package / "extra.py").write_text("VALUE = 1\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mergesuite import registry, spec
+from mergesuite import loading, registry
 from mergesuite.errors import UserError
 
 SMALL = {
@@ -27,13 +27,13 @@ SMALL = {
 
 
 def write(folder, change=None):
-    raw = spec.overlay(SMALL, change or {})
+    raw = loading.overlay(SMALL, change or {})
     (folder / "paper.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     return folder
 
 
 def test_a_paper_becomes_subjects_and_parents(tmp_path):
-    paper = spec.load(write(tmp_path))
+    paper = loading.paper(write(tmp_path))
     assert list(paper.subjects()) == ["net", "mega-pair", "best-pair", "best-epochs"]
     assert paper.count("pair") == 2
     assert paper.parents("pair", 1) == [("net", 2, 3), ("net", 3, 3)]
@@ -41,7 +41,7 @@ def test_a_paper_becomes_subjects_and_parents(tmp_path):
 
 
 def test_a_profile_is_laid_over_the_base(tmp_path):
-    paper = spec.load(write(tmp_path), "smoke")
+    paper = loading.paper(write(tmp_path), "smoke")
     assert paper.models["net"].seeds == 2
     assert paper.models["net"].recipe.epochs == 3
 
@@ -67,13 +67,13 @@ def test_a_profile_is_laid_over_the_base(tmp_path):
 )
 def test_a_mistake_is_named_with_its_remedy(tmp_path, change, message):
     with pytest.raises(UserError, match=message) as caught:
-        spec.load(write(tmp_path, change))
+        loading.paper(write(tmp_path, change))
     assert "\n" not in str(caught.value)
 
 
 def test_all_mistakes_are_listed_at_once(tmp_path):
     with pytest.raises(UserError) as caught:
-        spec.load(write(tmp_path, {"titel": 1, "data": {"nam": "x"}, "replicates": 0}))
+        loading.paper(write(tmp_path, {"titel": 1, "data": {"nam": "x"}, "replicates": 0}))
     for key in ("titel", "data.nam", "replicates"):
         assert key in str(caught.value)
 
@@ -84,7 +84,7 @@ def test_a_reported_number_needs_a_source(tmp_path):
         header + "a,Table 1,r,accuracy,0.8,fraction,,none,,,paper,\n"
     )
     with pytest.raises(UserError, match="line 2: source"):
-        spec.load_reported(tmp_path)
+        loading.reported(tmp_path)
 
 
 def test_the_registry_agrees_with_the_classes():

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import report_fixture as fixture
 
-from mergesuite import compare, markup, spec, tables, wording
+from mergesuite import compare, loading, markup, spec, tables, wording
 
 
 @pytest.fixture(scope="module")
@@ -107,4 +107,4 @@ def test_a_paper_without_any_runs_has_empty_tables_in_words(tmp_path):
 
 def _reported(folder):
     (folder / "reported.csv").write_text(fixture.REPORTED)
-    return spec.load_reported(folder)
+    return loading.reported(folder)

@@ -39,6 +39,10 @@ def metrics(wildcards):
     ]
 
 
+def hits(wildcards):
+    return [f"{file[:-4]}.hits.safetensors" for file in metrics(wildcards)]
+
+
 def option(name, values):
     """`name value ...`, or nothing without values."""
     return " ".join([name, *values]) if values else ""

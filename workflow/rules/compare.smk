@@ -1,19 +1,22 @@
 rule collect:
     input:
-        metrics,
+        metrics=metrics,
+        hits=hits,
     output:
-        f"{ROOT}/{{paper}}/runs.csv",
+        runs=f"{ROOT}/{{paper}}/runs.csv",
+        hits=f"{ROOT}/{{paper}}/runs.hits.safetensors",
     log:
         f"{ROOT}/{{paper}}/logs/collect.log",
     conda:
         "../../environment.yml"
     shell:
-        "mergesuite collect {input} --out {output} 2> {log}"
+        "mergesuite collect {input.metrics} --out {output.runs} 2> {log}"
 
 
 rule compare:
     input:
         runs=f"{ROOT}/{{paper}}/runs.csv",
+        hits=f"{ROOT}/{{paper}}/runs.hits.safetensors",
         spec="replications/{paper}/paper.yaml",
         reported="replications/{paper}/reported.csv",
     output:

@@ -53,7 +53,8 @@ for paper, jobs in JOBS.items():
                     for seed in seeds
                 ],
             output:
-                f"{jobs.folder}/evaluate/{group}-s{seeds[0]}.csv",
+                csv=f"{jobs.folder}/evaluate/{group}-s{seeds[0]}.csv",
+                hits=f"{jobs.folder}/evaluate/{group}-s{seeds[0]}.hits.safetensors",
             log:
                 f"{jobs.folder}/logs/evaluate/{group}-s{seeds[0]}.log",
             conda:
@@ -69,4 +70,4 @@ for paper, jobs in JOBS.items():
                 code=plan.code_digest("evaluate"),
             shell:
                 "mergesuite evaluate --runs {params.runs} {params.population}"
-                " --seeds {params.seeds} --device {params.device} --out {output} 2> {log}"
+                " --seeds {params.seeds} --device {params.device} --out {output.csv} 2> {log}"

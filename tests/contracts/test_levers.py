@@ -1,0 +1,242 @@
+"""What makes evaluation fast changes no search, to the byte.
+
+Every population method runs for about 20 generations on two trained nets, scored by a plain loop that
+is written out here, then by the evaluator with all levers on, all off, and each off by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import update_bn
+
+from mergesuite import digits, models, registry
+from mergesuite.fitness import Evaluator
+from mergesuite.images import Normalise
+from mergesuite.methods import create
+from mergesuite.runtime import Meter
+from mergesuite.spec import Recipe
+from mergesuite.streams import generator
+from mergesuite.train import Trainer
+from mergesuite.weights import WeightSpace
+
+LEVERS = ("fold", "reject", "order", "remember")
+OFF = [(), LEVERS, *[(lever,) for lever in LEVERS]]
+NETS: dict[str, dict[str, Any]] = {"resnet8-w8": {}, "sew-small": {"steps": 2}}
+GENERATIONS, EPOCHS, MEMBERS = 20, 7, 4
+FIT, SEARCH = 500, 100
+CHUNK = 50
+"""Images per forward pass, in the plain loop too: the last digits of logits depend on it."""
+
+COUNTS = {"interpolation-grid": 2, "mega": 2, "cma-es": 2}
+RAND1BIN = {"variant": "rand1bin", "generations": GENERATIONS}
+SADE = {"variant": "sade", "generations": 10, "de_epochs": 2}
+LARGE = {"f_init": 0.5, "cr_init": 0.5}
+SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "mega": [{"population": 4}],
+    "de": [{}],
+    "darwinian": [RAND1BIN, SADE],
+    "cade": [{}, LARGE, {**LARGE, "synchronous": True, "forced": True, "schedule": 2}],
+    "random-copy": [LARGE],
+    "sa-shade": [{}, {"variant": "named"}],
+    "lshade-epsin": [{"evaluations": GENERATIONS * MEMBERS}],
+    "cma-es": [{"evaluations": GENERATIONS * 6}],
+    "random-search": [
+        {"evaluations": GENERATIONS * MEMBERS, "batch": MEMBERS, "mutation": "tensor"}
+    ],
+}
+"""Parameters that differ from the defaults; a method that is not here runs with those."""
+
+CASES = [
+    pytest.param(name, params, id=f"{name}-{number}")
+    for name, entry in registry.methods().items()
+    if entry.kind == "population"
+    for number, params in enumerate(SETTINGS.get(name, [{}]))
+]
+every = pytest.mark.parametrize(("name", "params"), CASES)
+
+
+@dataclass
+class Trained:
+    """A net, its last epochs as vectors, and images that it partly gets wrong."""
+
+    name: str
+    space: WeightSpace
+    state: dict[str, Tensor]
+    members: Tensor
+    images: Tensor
+    labels: Tensor
+    calibration: Tensor
+
+    def network(self) -> nn.Module:
+        module = models.build(self.name, 10, **NETS[self.name])
+        module.load_state_dict(self.state)
+        return module.eval()
+
+
+def handwriting() -> tuple[Tensor, Tensor]:
+    """The embedded 8x8 digits as uint8 `(n, 3, 8, 8)`, and labels."""
+    glyphs, labels = digits.handwriting()
+    grey = torch.from_numpy(glyphs * 15)[:, None]
+    return grey.repeat(1, 3, 1, 1), torch.from_numpy(labels)
+
+
+def with_twins(space: WeightSpace, vector: Tensor, rng: torch.Generator) -> Tensor:
+    """The classifier's last class made one with the last but one, up to the last digits.
+
+    Images of both are then decided by rounding alone, in every mixture of the members.
+    """
+    state = space.unflatten(vector.clone())
+    weight, bias = (state[name] for name in space.names[-2:])
+    last_digits = 1 + 1e-7 * torch.randn(weight.shape[1], generator=rng)
+    weight[-1], bias[-1] = weight[-2] * last_digits, bias[-2]
+    return space.flatten(state)
+
+
+@pytest.fixture(scope="module", params=NETS)
+def net(request):
+    torch.set_num_threads(1)
+    images, labels = handwriting()
+    module = models.build(request.param, 10, generator("levers"), **NETS[request.param])
+    space = WeightSpace(module, "parameters+statistics")
+    recipe = Recipe(lr=0.01, batch=25, epochs=EPOCHS)
+    trainer = Trainer(
+        module, recipe, images[:FIT], labels[:FIT],
+        normalise=Normalise(), stream=("levers",), meter=Meter(),
+    )  # fmt: skip
+    members = []
+    for epoch in range(EPOCHS):
+        trainer.epoch(epoch)
+        members.append(space.flatten(module.state_dict()))
+    return Trained(
+        request.param,
+        space,
+        {name: tensor.clone() for name, tensor in module.state_dict().items()},
+        torch.stack([with_twins(space, v, generator("levers", "twins")) for v in members]),
+        images[FIT : FIT + SEARCH],
+        labels[FIT : FIT + SEARCH],
+        images[:CHUNK],
+    )
+
+
+@dataclass
+class Answer:
+    fitness: Tensor
+    exceeded: Tensor
+
+
+class PlainLoop:
+    """Load, compute, compare, count: each candidate on each image, in order, to the end."""
+
+    def __init__(self, net, metric="accuracy", reestimate_on=None):
+        self.net, self.metric, self.reestimate_on = net, metric, reestimate_on
+        self.module = net.network()
+
+    @torch.no_grad()
+    def scores(self, candidates, thresholds=None):
+        fitness = torch.tensor([self.fitness(v) for v in candidates], dtype=torch.float64)
+        return Answer(fitness, fitness > (-torch.inf if thresholds is None else thresholds))
+
+    def fitness(self, vector):
+        self.module.load_state_dict({**self.net.state, **self.net.space.unflatten(vector)})
+        if self.reestimate_on is not None:
+            inputs = self.reestimate_on.float() * (1 / 255)
+            update_bn([inputs.contiguous(memory_format=torch.channels_last)], self.module)
+            self.module.eval()
+        inputs = self.net.images.float() * (1 / 255)
+        if self.metric == "cross-entropy":  # no tie to decide, but its last digits know the layout
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        logits = torch.cat([self.module(part) for part in inputs.split(CHUNK)])
+        if self.metric == "cross-entropy":
+            losses = F.cross_entropy(logits.double(), self.net.labels, reduction="none")
+            return -float(losses.nan_to_num(nan=torch.inf).sum()) / len(losses)
+        finite = torch.isfinite(logits).all(1)
+        return float(((logits.argmax(1) == self.net.labels) & finite).sum())
+
+
+def evaluator(net, off=(), **options):
+    return Evaluator(
+        net.network(), net.space, net.images, net.labels,
+        chunk=CHUNK, **dict.fromkeys(off, False), **options,
+    )  # fmt: skip
+
+
+def frozen(value):
+    """Nested containers with every tensor and number as its bytes: NaN equals itself."""
+    if isinstance(value, Tensor):
+        return value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes()
+    if isinstance(value, Mapping):
+        return {key: frozen(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [frozen(entry) for entry in value]
+    return repr(value)
+
+
+def history(net, scorer, name, params):
+    """Who was accepted at each step, the best after it, and the state at the end."""
+    members = net.members[-COUNTS.get(name, 6 if "de_epochs" in params else MEMBERS) :]
+    method = create(name, **params)
+    method.tensors = net.space.sizes
+    method.start(members, scorer.scores(members).fitness, generator("levers", name))
+    steps, asked, generation = [], 0, len(members)
+    while asked < GENERATIONS * generation and (proposal := method.ask()) is not None:
+        answer = scorer.scores(proposal.candidates, proposal.thresholds)
+        method.tell(answer.fitness, answer.exceeded)
+        steps.append((answer.exceeded.tolist(), frozen(method.best)))
+        asked += len(proposal)
+        generation = max(generation, len(proposal))
+    return steps, frozen(method.state())
+
+
+def agree(found, expected, off):
+    for step, (here, there) in enumerate(zip(found[0], expected[0], strict=True)):
+        assert here[0] == there[0], f"accepted at step {step} without {off}"
+        assert here[1] == there[1], f"best after step {step} without {off}"
+    for key, value in expected[1].items():
+        assert found[1][key] == value, f"{key} at the end without {off}"
+
+
+def switched_off(net, name):
+    """All of `OFF`; on the spiking net, which takes twice as long, in one search only."""
+    return OFF if net.name == "resnet8-w8" or name == "random-copy" else OFF[:2]
+
+
+@every
+def test_a_search_is_that_of_the_plain_loop_with_any_lever_off(net, name, params):
+    expected = history(net, PlainLoop(net), name, params)
+    for off in switched_off(net, name):
+        agree(history(net, evaluator(net, off), name, params), expected, off)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "metric", "again"),
+    [
+        ("darwinian", RAND1BIN, "cross-entropy", True),
+        ("cade", LARGE, "cross-entropy", False),
+        ("de", {}, "accuracy", True),
+    ],
+)
+def test_it_is_with_other_metrics_and_statistics_taken_again(net, name, params, metric, again):
+    options = {"metric": metric, "reestimate_on": net.calibration if again else None}
+    expected = history(net, PlainLoop(net, **options), name, params)
+    for off in switched_off(net, name):
+        agree(history(net, evaluator(net, off, **options), name, params), expected, off)
+
+
+def test_a_falling_threshold_accepts_who_the_plain_loop_accepts(net):
+    """Bars at, above and below each mixture's count; a bound that was enough for one is not again."""
+    shares = torch.rand(12, len(net.members), generator=generator("levers", "shares"))
+    candidates = (shares / shares.sum(1, keepdim=True)) @ net.members
+    counts = PlainLoop(net).scores(candidates).fitness
+    for off in switched_off(net, ""):
+        scorer = evaluator(net, off)
+        for shift in (30, 1, 0, -0.5, -1, -2):
+            found = scorer.scores(candidates, counts + shift)
+            assert found.exceeded.tolist() == [shift < 0] * len(counts), f"{shift} without {off}"
+            assert torch.equal(found.fitness[found.exceeded], counts[found.exceeded])

@@ -1,0 +1,69 @@
+"""What each rank of `test_ranks.py` runs: searches whose outcome rank 0 writes as JSON."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from mergesuite import data, models, ranks, streams
+from mergesuite.batchnorm import reestimate
+from mergesuite.fitness import Evaluator
+from mergesuite.methods import create
+from mergesuite.weights import WeightSpace
+
+CASES = {
+    "candidates divided": ("mega", {"population": 6, "generations": 4}, {}),
+    "images divided": ("cade", {"generations": 5, "f_init": 0.3, "cr_init": 0.3}, {}),
+    "all at once": ("de", {"generations": 4, "F": 0.3}, {}),
+    "cross-entropy": ("cade", {"generations": 4, "f_init": 0.3, "cr_init": 0.3},
+                      {"metric": "cross-entropy"}),
+    "re-estimated": ("de", {"generations": 2, "F": 0.3}, {"calibrate": 60}),
+    "mean of batches": ("cade", {"generations": 2, "f_init": 0.3, "cr_init": 0.3},
+                        {"batch_mean": 30}),
+}  # fmt: skip
+
+
+def outcome(name, params, levers, group):
+    """Accepted trials, best score and hash of the best vector of one search."""
+    torch.set_num_threads(1)
+    levers = dict(levers)
+    module = models.build("resnet8-w8", 10, streams.generator("ranks"))
+    images, labels = data.load("digits", sizes={"search": 170}).search
+    reestimate(module, images)
+    space = WeightSpace(module)
+    base = space.flatten(module.state_dict())
+    noise = torch.randn(4, space.dim, generator=streams.generator("ranks", "noise"))
+    members = base + 0.3 * base.abs().mean() * noise
+    calibrate = levers.pop("calibrate", None)
+    evaluator = Evaluator(
+        module, space, images, labels, ranks=group,
+        reestimate_on=images[:calibrate] if calibrate else None, **levers,
+    )  # fmt: skip
+    method = create(name, **params)
+    if name == "mega":
+        members = members[:2]
+    fitness = evaluator.scores(members).fitness
+    method.start(members, fitness, streams.generator("search"))
+    accepted = []
+    while (proposal := method.ask()) is not None:
+        scores = evaluator.scores(proposal.candidates, proposal.thresholds)
+        accepted += scores.exceeded.tolist()
+        method.tell(scores.fitness, scores.exceeded)
+    vector, score = method.best
+    digest = hashlib.sha256(vector.numpy().tobytes()).hexdigest()
+    return [accepted, score, digest]
+
+
+def main(out):
+    """Play every case."""
+    group = ranks.join(torch.device("cpu"))
+    results = {case: outcome(*how, group) for case, how in CASES.items()}
+    if group.rank == 0:
+        Path(out).write_text(json.dumps(results))
+    ranks.leave()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
