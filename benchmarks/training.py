@@ -51,6 +51,13 @@ LEVERS = ("channels last", "kept memory")
 MEMORY_KEPT = ("ours", "without channels last")
 COLOURS = {"data": "#E69F00", "forward": "#56B4E9", "backward": "#0072B2", "optimiser": "#009E73"}
 PARTS = tuple(COLOURS)
+LINES = {
+    "DataLoader": "ks-",
+    "DataLoader, 1 worker": "kd--",
+    "ours": "C3o-",
+    "without channels last": "C3^:",
+    "without kept memory": "C3v--",
+}
 RECIPE = Recipe.model_validate(
     {"optimiser": "sgd", "lr": 0.1, "nesterov": True, "weight_decay": 5e-4,
      "batch": 128, "augment": "crop-flip"}
@@ -280,13 +287,17 @@ def compare(case: str, n: int, pairs: int, most: int, other: Executor) -> list[R
 
 
 def row(case: str, variant: str, n: int, plays: dict[tuple[str, int], list[Row]]) -> Row:
-    """One variant's line at one size; the fit over its sizes is on each of its lines."""
+    """One variant's line at one size; the fit over its sizes is on each of its lines.
+
+    The fit is through the fastest epochs: other work on the machine only ever adds.
+    """
     own, base = plays[variant, n], plays[next(iter(LOADERS)), n]
     ratios = [b["seconds"] / o["seconds"] for b, o in zip(base, own, strict=True)]
     cpu = [b["cpu_seconds"] / o["cpu_seconds"] for b, o in zip(base, own, strict=True)]
     seconds = median(own, "seconds")
     sizes = [size for name, size in plays if name == variant]
-    slope, fixed = np.polyfit(sizes, [median(plays[variant, m], "seconds") for m in sizes], 1)
+    fastest = [min(played["seconds"] for played in plays[variant, m]) for m in sizes]
+    slope, fixed = np.polyfit(sizes, fastest, 1)
     return {
         "case": case,
         "variant": variant,
@@ -294,6 +305,7 @@ def row(case: str, variant: str, n: int, plays: dict[tuple[str, int], list[Row]]
         "updates": own[0]["updates"],
         "seconds": round(seconds, 4),
         "cpu_seconds": round(median(own, "cpu_seconds"), 4),
+        "fastest_seconds": round(fastest[sizes.index(n)], 4),
         "images_per_second": round(n / seconds),
         "speedup": round(statistics.median(ratios), 2),
         "speedup_low": round(min(ratios), 2),
@@ -334,7 +346,7 @@ def table(rows: list[Row]) -> str:
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Time per image by part at the largest size, and seconds against images."""
+    """Time per image by part at the largest size, and the fastest epochs against images."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -342,33 +354,37 @@ def draw(rows: list[Row], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     cases = list(dict.fromkeys(r["case"] for r in rows))
-    size = (4 * len(cases), 5.2)
+    size = (3.8 * len(cases), 5.4)
     figure, axes = plt.subplots(2, len(cases), figsize=size, squeeze=False, layout="constrained")
     for (top, bottom), case in zip(axes.T, cases, strict=True):
         own = [r for r in rows if r["case"] == case]
         most = max(r["images"] for r in own)
         bars = [r for r in own if r["images"] == most][::-1]
         names = [r["variant"] for r in bars]
-        scale = 1e6 / most
         left = np.zeros(len(bars))
         for part, colour in COLOURS.items():
-            width = np.array([scale * r["seconds"] * r[part] for r in bars])
+            width = np.array([1e6 / most * r["seconds"] * r[part] for r in bars])
             top.barh(names, width, left=left, color=colour, label=part)
             left += width
-        top.bar_label(
-            top.containers[-1], [f"{r['speedup']:.2g}x" for r in bars], padding=3, fontsize=8
-        )
-        top.set(title=f"{case}, {most} images", xlabel="microseconds per image")
-        top.margins(x=0.15)
-        for name in names[::-1]:
-            line = [(r["images"], r["seconds"]) for r in own if r["variant"] == name]
-            bottom.plot(*zip(*line, strict=True), "o-", ms=3, lw=1, label=name)
-        bottom.set(xlabel="images", ylabel="seconds an epoch", ylim=0, xlim=0)
+        times = [f"{r['speedup']:.1f} times" for r in bars]
+        top.bar_label(top.containers[-1], times, padding=3, fontsize=8)
+        top.set_title(f"{case}, {most} images", fontsize=9)
+        top.set_xlabel("microseconds per image", fontsize=8)
+        top.margins(x=0.25)
+        for name, line in LINES.items():
+            points = [(r["images"], r["fastest_seconds"]) for r in own if r["variant"] == name]
+            if points:
+                bottom.plot(*zip(*points, strict=True), line, ms=4, lw=1, label=name)
+        bottom.set(ylim=0, xlim=0)
+        bottom.set_xlabel("images", fontsize=8)
+        bottom.set_ylabel("seconds an epoch", fontsize=8)
         for ax in (top, bottom):
             ax.tick_params(labelsize=8)
             ax.spines[["top", "right"]].set_visible(False)
-    axes[0][-1].legend(fontsize=7, frameon=False)
-    axes[1][-1].legend(fontsize=7, frameon=False)
+    for ax, place in zip(axes[:, -1], ("upper", "lower"), strict=True):
+        handles, labels = ax.get_legend_handles_labels()
+        where = f"outside {place} center"
+        figure.legend(handles, labels, loc=where, ncols=5, fontsize=8, frameon=False)
     with store.whole(path) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})
 
