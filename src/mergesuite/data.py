@@ -22,9 +22,9 @@ from torch import Tensor
 from mergesuite import digits, folders, published
 from mergesuite.catalogue import DATASET_INFO
 from mergesuite.errors import UserError
-from mergesuite.pool import SPLITS, Pool, Source
 from mergesuite.portable import permutation
 from mergesuite.registry import nearest
+from mergesuite.sources import SPLITS, LazySplit, Source
 
 Loader = Callable[[str, Path], Source]
 
@@ -67,7 +67,7 @@ class Splits:
 
     def first(self, split: str, count: int | None) -> Split:
         """The first `count` images of a split; only these are read."""
-        rows, pool = self._rows[split][:count], self._source.pools[split]
+        rows, pool = self._rows[split][:count], self._source.splits[split]
         images = np.ascontiguousarray(pool.read(rows))
         return Split(torch.from_numpy(images), torch.from_numpy(pool.labels[rows]))
 
@@ -100,7 +100,7 @@ class Splits:
             "sizes": {split: len(rows) for split, rows in self._rows.items()},
             "content": contents,
             "indices": {
-                split: _digest(self._source.pools[split].indices[rows].astype("<i8"))
+                split: _digest(self._source.splits[split].indices[rows].astype("<i8"))
                 for split, rows in self._rows.items()
             },
             "files": dict(self._source.files),
@@ -190,7 +190,7 @@ def _loader(name: str) -> Loader:
 def _check_promise(name: str, source: Source) -> None:
     """A data set that holds another number of images than published is damaged."""
     for split, promised in DATASET_INFO.get(name, {}).get("splits", {}).items():
-        found = len(source.pools[split].labels)
+        found = len(source.splits[split].labels)
         if found != promised:
             raise UserError(
                 f"{name} should have {promised} {split} images, found {found}: "
@@ -202,7 +202,7 @@ def _choose(name: str, split: str, source: Source, sizes: dict[str, int], seed: 
     """The rows of a split to keep, in ascending order."""
     if unknown := set(sizes) - set(SPLITS):
         raise UserError(f"sizes has {sorted(unknown)}: expected only {', '.join(SPLITS)}")
-    there = len(source.pools[split].labels)
+    there = len(source.splits[split].labels)
     wanted = sizes.get(split, there)
     if not 0 < wanted <= there:
         raise UserError(
@@ -226,11 +226,11 @@ def _digest(*arrays: np.ndarray) -> str:
 
 def _digits(name: str, root: Path) -> Source:
     """The embedded data sets: only the images asked for are composed."""
-    pools = {}
+    splits = {}
     for split in SPLITS:
         planned = digits.plan(name, split)
-        pools[split] = Pool(planned.labels, planned.sources, _composer(planned))
-    return Source(pools, tuple(str(digit) for digit in range(digits.CLASSES[name])), {})
+        splits[split] = LazySplit(planned.labels, planned.sources, _composer(planned))
+    return Source(splits, tuple(str(digit) for digit in range(digits.CLASSES[name])), {})
 
 
 def _composer(planned: digits.Plan) -> Callable[[np.ndarray], np.ndarray]:

@@ -136,7 +136,7 @@ class Evaluator:
         self._use(images, labels)
         exact = metric == "accuracy" and precision == "float32"
         self._folded = self._fold() if fold and exact else None
-        # Near-ties of a folded network are decided again; what is not folded is the plain loop.
+        # Near-ties are decided again for a folded network only, so any other is the plain loop.
         plain = exact and self._folded is None
         self._layout = torch.contiguous_format if plain else torch.channels_last
         self._network = self._prepared(images.shape[1:])

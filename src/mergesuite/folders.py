@@ -14,8 +14,8 @@ import numpy as np
 
 from mergesuite import download
 from mergesuite.errors import UserError
-from mergesuite.pool import SPLITS, Pool, Source
 from mergesuite.portable import permutation
+from mergesuite.sources import SPLITS, LazySplit, Source
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 SIDE = 32
@@ -43,8 +43,8 @@ def load(name: str, root: Path) -> Source:
     classes, listing = _listing(folder)
     every = sorted({file for rows in listing.values() for file, _ in rows})
     position = {file: number for number, file in enumerate(every)}
-    pools = {
-        split: Pool(
+    splits = {
+        split: LazySplit(
             np.array([label for _, label in rows], dtype=np.int64),
             np.array([position[file] for file, _ in rows], dtype=np.int64),
             lambda chosen, rows=rows: np.stack([_read(rows[i][0], side) for i in chosen]),
@@ -55,7 +55,7 @@ def load(name: str, root: Path) -> Source:
         file.relative_to(folder).as_posix(): f"sha256:{download.digest(file, 'sha256')}"
         for file in every
     }
-    return Source(pools, classes, files)
+    return Source(splits, classes, files)
 
 
 def _listing(folder: Path) -> tuple[tuple[str, ...], Listing]:

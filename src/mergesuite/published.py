@@ -17,8 +17,8 @@ import numpy as np
 
 from mergesuite import download
 from mergesuite.errors import UserError
-from mergesuite.pool import Pool, Source
 from mergesuite.portable import permutation
+from mergesuite.sources import LazySplit, Source
 
 SEARCH_SHARE = 10
 """One training image in so many goes to the search split."""
@@ -97,18 +97,20 @@ def _source(
     classes: tuple[str, ...],
     files: dict[str, str],
 ) -> Source:
-    """Three pools: training images are divided, test images stay as they are."""
+    """Three splits: training images are divided, test images stay as they are."""
     images, labels = train
     order = permutation(len(labels), "data", name, "division")
     held = len(labels) // SEARCH_SHARE
-    pools = {}
+    splits = {}
     for split, rows in (
         ("fit", np.sort(order[held:])),
         ("search", np.sort(order[:held])),
     ):
-        pools[split] = Pool(labels[rows], rows, lambda chosen, rows=rows: images[rows[chosen]])
-    pools["test"] = Pool(test[1], np.arange(len(test[1])), lambda chosen: test[0][chosen])
-    return Source(pools, classes, files)
+        splits[split] = LazySplit(
+            labels[rows], rows, lambda chosen, rows=rows: images[rows[chosen]]
+        )
+    splits["test"] = LazySplit(test[1], np.arange(len(test[1])), lambda chosen: test[0][chosen])
+    return Source(splits, classes, files)
 
 
 def _planar(dataset: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -11,17 +11,16 @@ score is NaN at the start counts as the worst.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from mergesuite.methods import Population, Proposal, method
+from mergesuite.methods import method
 from mergesuite.methods.de import cross, donor, force, others
-from mergesuite.methods.pool import Pool, spread
-from mergesuite.streams import DrawSource
+from mergesuite.methods.generational import Generational
 
 PERIODS = {1: 8, 2: 40, 3: 40, 4: 5, 5: 5}
 """Generations of half a cosine, per schedule (main_cosde.py)."""
@@ -53,7 +52,7 @@ def annealed(schedule: int, start: float, floor: float, phase: float) -> float:
 
 
 @method("cade", cite="cade2024")
-class Cade(Population):
+class Cade(Generational):
     """Cosine annealing differential evolution: DE/rand/1/bin with scheduled F and CR.
 
     In place, as released: each trial is scored and selected before the next is bred, and one
@@ -72,56 +71,33 @@ class Cade(Population):
     forced: bool = Field(False, description="always take one coordinate; not in the released code")
     granular: bool = Field(True, description="CR on the 2^-24 grid of float32 random numbers")
 
-    least = 4
+    saved = ("_F", "_CR", "_next", "_improved", "_stayed")
+    ties = False
 
-    def start(self, parents: Tensor, fitness: Tensor, rng: torch.Generator | DrawSource) -> None:
-        """Begin with `parents` `(NP, d)`, NP >= 4, and their scores."""
-        self.pool, self.rng = Pool.begin(parents, fitness, rng, least=self.least, name=self.name)
-        self._f, self._cr = self.f_init, self.cr_init
-        self._generation, self._next = 1, 0
+    def _begin(self) -> None:
+        self._F, self._CR = self.f_init, self.cr_init
+        self._next = 0  # member whose trial is due
         self._improved = 0  # accepted trials of this generation
         self._stayed = 0  # counter q of schedule 4
 
-    @property
-    def budget(self) -> int:
-        """Candidates proposed from start to end."""
-        return self.generations * len(self.pool)
+    def _targets(self) -> Sequence[int]:
+        """The next member, or all."""
+        return range(len(self.pool)) if self.synchronous else [self._next]
 
-    @property
-    def best(self) -> tuple[Tensor, float]:
-        """The best member and its score."""
-        return self.pool.best
-
-    def _targets(self) -> list[int]:
-        """The members that the next proposal competes with."""
-        return list(range(len(self.pool))) if self.synchronous else [self._next]
-
-    def ask(self) -> Proposal | None:
-        """The trial against the next member, or against all."""
-        if self._generation > self.generations:
-            return None
-        if self.pool.trials is None:
-            if self.synchronous:
-                self.pool.fill(self._breed)
-            else:
-                self.pool.trials = self._breed(self._next)[None]
-        assert self.pool.trials is not None
-        return Proposal(self.pool.trials, self.pool.thresholds()[self._targets()])
-
-    def _breed(self, j: int) -> Tensor:
-        """The trial against member `j`: donor x_r2 + F (x_r0 - x_r1) (de.py lines 68-83)."""
+    def _breed(self, i: int) -> Tensor:
+        """The trial against member `i`: donor x_r2 + F (x_r0 - x_r1) (de.py lines 68-83)."""
         members = self.pool.vectors
-        plus, minus, base = (members[r] for r in others(self.rng, "partners", len(members), j, 3))
+        plus, minus, base = (members[r] for r in others(self.rng, "partners", len(members), i, 3))
         return cross(
-            members[j],
+            members[i],
             self._take(len(base)),
-            donor(base, (self._f, plus, minus)),
+            donor(base, (self._F, plus, minus)),
             self.mutable,
         )
 
     def _take(self, d: int) -> Tensor:
         """The coordinates that change."""
-        take = self.rng.mask("mask", d, granular_rate(self._cr) if self.granular else self._cr)
+        take = self.rng.mask("mask", d, granular_rate(self._CR) if self.granular else self._CR)
         return force(take, self.rng.integer("forced", d)) if self.forced else take
 
     def tell(self, scores: Tensor, exceeded: Tensor) -> None:
@@ -142,41 +118,15 @@ class Cade(Population):
             return
         phase = (self._generation - self._stayed) / (self.period or PERIODS[self.schedule])
         self._stayed = 0
-        self._f = annealed(self.schedule, self.f_init, self.c_min, phase)
-        self._cr = annealed(self.schedule, self.cr_init, self.c_min, phase)
+        self._F = annealed(self.schedule, self.f_init, self.c_min, phase)
+        self._CR = annealed(self.schedule, self.cr_init, self.c_min, phase)
         if self.schedule in (3, 4):
-            self._f += self.f_init + (self.c_min - self.f_init) * self.rng.uniform("F")
-            self._cr += self.cr_init + (self.c_min - self.cr_init) * self.rng.uniform("CR")
+            self._F += self.f_init + (self.c_min - self.f_init) * self.rng.uniform("F")
+            self._CR += self.cr_init + (self.c_min - self.cr_init) * self.rng.uniform("CR")
 
     def trace(self) -> dict[str, float]:
         """Best and mean score, generation, F and CR."""
-        return {
-            **spread(self.pool),
-            "generation": self._generation,
-            "F": self._f,
-            "CR": self._cr,
-        }
-
-    def state(self) -> dict[str, Any]:
-        """Everything that `ask` and `tell` read."""
-        return {
-            **self.pool.state(),
-            "F": self._f,
-            "CR": self._cr,
-            "generation": self._generation,
-            "next": self._next,
-            "improved": self._improved,
-            "stayed": self._stayed,
-            "rng": self.rng.state(),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue exactly where `state` was taken."""
-        self.pool = Pool.restored(state)
-        self._f, self._cr = state["F"], state["CR"]
-        self._generation, self._next = state["generation"], state["next"]
-        self._improved, self._stayed = state["improved"], state["stayed"]
-        self.rng.restore(state["rng"])
+        return {**super().trace(), "F": self._F, "CR": self._CR}
 
 
 @method("random-copy", cite="control")
@@ -189,12 +139,12 @@ class RandomCopy(Cade):
 
     least = 2
 
-    def _breed(self, j: int) -> Tensor:
-        """Member `j` with some coordinates of another member."""
+    def _breed(self, i: int) -> Tensor:
+        """Member `i` with some coordinates of another member."""
         members = self.pool.vectors
-        source = members[others(self.rng, "partners", len(members), j, 1)[0]]
+        source = members[others(self.rng, "partners", len(members), i, 1)[0]]
         return cross(
-            members[j],
+            members[i],
             self._take(len(source)),
             lambda at: source[at].clone(),
             self.mutable,

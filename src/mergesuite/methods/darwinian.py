@@ -1,6 +1,6 @@
 """Darwinian evolution of trained networks: DE/rand/1/bin, or SaDE as its authors released it.
 
-Read `_breed` (one trial of SaDE), then `_adapt` (strategy probabilities and CR means).
+Read `_breed` (one trial of SaDE), then `_learn` (strategy probabilities and CR means).
 
 Source: darwin2024 (its text was not available); `de_imagenet/sade.py`, function evolve4, of the
 same group at commit 8e9d91a, and the outer loop of `main.py` there. Losses there are minimised;
@@ -10,16 +10,16 @@ start counts as the worst.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from mergesuite.methods import Population, Proposal, method
+from mergesuite.methods import Proposal, method
 from mergesuite.methods.de import clip, cross, donor, others, rand_1_bin
-from mergesuite.methods.pool import Pool, counted, spread
+from mergesuite.methods.generational import Generational
+from mergesuite.methods.pool import counted
 from mergesuite.streams import DrawSource
 
 WINDOW = 20_000
@@ -32,7 +32,7 @@ CR_SD, CR_CAP = 0.1, 0.2
 
 
 @method("darwinian", cite="darwin2024")
-class Darwinian(Population):
+class Darwinian(Generational):
     """Darwinian evolution: the last epochs of one training run bred by DE.
 
     `variant="sade"` (NP >= 6) is evolve4: four strategies, no forced coordinate, strict
@@ -51,42 +51,33 @@ class Darwinian(Population):
     generations: int = Field(10, ge=1, description="per DE epoch (de_iters 10, train.sh)")
     de_epochs: int = Field(1, ge=1, description="times that the fitness images are drawn")
 
+    saved = ("epoch", "_rescoring", "_p", "_CRm", "_history")
+
+    def __init__(self, **params: Any) -> None:
+        """Check `params`; SaDE needs more parents and accepts strictly."""
+        super().__init__(**params)
+        self.ties = self.variant == "rand1bin"
+        self.least = 4 if self.ties else 6
+
     def start(self, parents: Tensor, fitness: Tensor, rng: torch.Generator | DrawSource) -> None:
         """Begin with `parents` `(NP, d)` and their scores in epoch 0."""
-        least = 6 if self.variant == "sade" else 4
-        self.pool, self.rng = Pool.begin(parents, fitness, rng, least=least, name=self.name)
         self.epoch = 0
         self._rescoring = False
-        self._begin()
+        super().start(parents, fitness, rng)
 
     def _begin(self) -> None:
         """Forget what was learnt, as at the start of every DE epoch (line 639)."""
-        self._generation = 1
         self._p, self._CRm = list(P_START), list(CR_START)
         self._history = torch.empty(0, 3, dtype=torch.float64)  # strategy, won, CR
-        self._made: list[list[float]] = []  # strategy and CR of each waiting trial
 
     @property
     def budget(self) -> int:
         """Candidates proposed from start to end, members scored again included."""
         return len(self.pool) * (self.generations * self.de_epochs + self.de_epochs - 1)
 
-    @property
-    def best(self) -> tuple[Tensor, float]:
-        """The best member by the scores of the epoch under way."""
-        return self.pool.best
-
     def ask(self) -> Proposal | None:
         """One trial per member; at the start of epochs 1, 2, ... the members themselves."""
-        if self._generation > self.generations:
-            return None
-        if self._rescoring:
-            return Proposal(torch.stack(self.pool.vectors))
-        trials = self.pool.trials
-        if trials is None:
-            self._made = []
-            trials = self.pool.fill(self._breed)
-        return Proposal(trials, self.pool.thresholds(ties=self.variant == "rand1bin"))
+        return Proposal(torch.stack(self.pool.vectors)) if self._rescoring else super().ask()
 
     def _breed(self, i: int) -> Tensor:
         """The trial against member `i` (lines 64-136)."""
@@ -121,20 +112,20 @@ class Darwinian(Population):
             self.pool.scores = counted(scores.cpu())
             self._rescoring = False
             return
-        accepted = self.pool.select(range(len(self.pool)), scores, exceeded)
-        if self.variant == "sade":
-            self._adapt(accepted)
-        self._generation += 1
+        super().tell(scores, exceeded)
         if self._generation > self.generations and self.epoch + 1 < self.de_epochs:
             self.epoch += 1
+            self._generation = 1
             self._begin()
             self._rescoring = True
 
-    def _adapt(self, accepted: Tensor) -> None:
-        """Strategy probabilities and CR means from the last `WINDOW` trials.
+    def _learn(self, accepted: Tensor, gains: Tensor) -> None:
+        """SaDE: strategy probabilities and CR means from the last `WINDOW` trials.
 
         Wins with CR = 0 do not count for the mean; without a win it stays as it was.
         """
+        if self.variant == "rand1bin":
+            return
         made = torch.tensor(self._made, dtype=torch.float64)
         trials = torch.stack([made[:, 0], accepted.double(), made[:, 1]], dim=1)
         self._history = torch.cat([self._history, trials])[-WINDOW:]
@@ -155,33 +146,4 @@ class Darwinian(Population):
         if self.variant == "sade":
             learnt = {f"p{k}": p for k, p in enumerate(self._p)}
             learnt |= {f"CR{k}": mean for k, mean in enumerate(self._CRm)}
-        return {
-            **spread(self.pool),
-            "epoch": self.epoch,
-            "generation": self._generation,
-            **learnt,
-        }
-
-    def state(self) -> dict[str, Any]:
-        """Everything that `ask` and `tell` read."""
-        return {
-            **self.pool.state(),
-            "epoch": self.epoch,
-            "rescoring": self._rescoring,
-            "generation": self._generation,
-            "p": list(self._p),
-            "CRm": list(self._CRm),
-            "history": self._history,
-            "made": [list(entry) for entry in self._made],
-            "rng": self.rng.state(),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue exactly where `state` was taken."""
-        self.pool = Pool.restored(state)
-        self.epoch, self._rescoring = state["epoch"], state["rescoring"]
-        self._generation = state["generation"]
-        self._p, self._CRm = list(state["p"]), list(state["CRm"])
-        self._history = state["history"]
-        self._made = [list(entry) for entry in state["made"]]
-        self.rng.restore(state["rng"])
+        return {**super().trace(), "epoch": self.epoch, **learnt}

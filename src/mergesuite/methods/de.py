@@ -1,6 +1,7 @@
 """Differential evolution: the operators that its relatives share, and the textbook DE/rand/1/bin.
 
-Read `donor` and `cross` (one trial), `pool.Pool` (members, selection), then `De` for the loop.
+Read `donor` and `cross` (one trial), then `De`; `generational.Generational` is the loop, and
+`pool.Pool` holds the members.
 
 Source: storn1997. Released code that differs from the textbook is in the methods' own files.
 """
@@ -8,15 +9,14 @@ Source: storn1997. Released code that differs from the textbook is in the method
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from mergesuite.methods import Population, Proposal, method
-from mergesuite.methods.pool import Pool, spread
+from mergesuite.methods import method
+from mergesuite.methods.generational import Generational
 from mergesuite.streams import DrawSource
 
 Index = Tensor | slice
@@ -117,7 +117,7 @@ def trigonometric_weights(scores: Sequence[float], rule: str) -> list[float]:
 
 
 @method("de", cite="storn1997")
-class De(Population):
+class De(Generational):
     """Differential evolution DE/rand/1/bin as in the textbook.
 
     Synchronous: all trials of a generation are made before any is accepted, so they take as much
@@ -129,56 +129,9 @@ class De(Population):
     CR: float = Field(0.9, ge=0, le=1, description="crossover probability per coordinate")
     generations: int = Field(20, ge=1, description="generations G")
 
-    def start(self, parents: Tensor, fitness: Tensor, rng: torch.Generator | DrawSource) -> None:
-        """Begin with `parents` `(NP, d)`, NP >= 4, and their scores."""
-        self.pool, self.rng = Pool.begin(parents, fitness, rng, least=4, name=self.name)
-        self._generation = 1
-
-    @property
-    def budget(self) -> int:
-        """Candidates proposed from start to end."""
-        return self.generations * len(self.pool)
-
-    @property
-    def best(self) -> tuple[Tensor, float]:
-        """The best member and its score."""
-        return self.pool.best
-
-    def ask(self) -> Proposal | None:
-        """One trial per member."""
-        if self._generation > self.generations:
-            return None
-        trials = self.pool.trials
-        if trials is None:
-            trials = self.pool.fill(self._breed)
-        return Proposal(trials, self.pool.thresholds(ties=True))
-
     def _breed(self, i: int) -> Tensor:
         """The trial against member `i`."""
         return rand_1_bin(self.rng, self.pool.vectors, i, self.F, self.CR, self.mutable)
-
-    def tell(self, scores: Tensor, exceeded: Tensor) -> None:
-        """Select."""
-        self.pool.select(range(len(self.pool)), scores, exceeded)
-        self._generation += 1
-
-    def trace(self) -> dict[str, float]:
-        """Best and mean score, and the generation."""
-        return {**spread(self.pool), "generation": self._generation}
-
-    def state(self) -> dict[str, Any]:
-        """Everything that `ask` and `tell` read."""
-        return {
-            **self.pool.state(),
-            "generation": self._generation,
-            "rng": self.rng.state(),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue exactly where `state` was taken."""
-        self.pool = Pool.restored(state)
-        self._generation = state["generation"]
-        self.rng.restore(state["rng"])
 
 
 def rand_1_bin(

@@ -1,6 +1,6 @@
 """L-SHADE-EpSin as published: SHADE with sinusoids for F and a shrinking population.
 
-Read `sizes` (the schedule), `_draw_F`, then `tell`.
+Read `sizes` (the schedule), `_draw_F`, then `_remember`.
 
 Source: awad2016, which builds on L-SHADE (Tanabe & Fukunaga 2014). Deviations: those of shade.py;
 the Gaussian walk is left out, for with 20 members or fewer it would start at once and replace the
@@ -10,31 +10,24 @@ method; the last generation is cut where the evaluations end.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from mergesuite.methods import Population, Proposal, method
+from mergesuite.methods import method
 from mergesuite.methods.de import clip, sinusoid
-from mergesuite.methods.pool import Pool, spread
 from mergesuite.methods.shade import (
     TERMINAL,
-    Memory,
-    archived,
+    SuccessHistory,
+    mean_of,
     pbest_trial,
     positive_cauchy,
-    weighted_means,
-    wins,
 )
-from mergesuite.streams import DrawSource
 
 LEAST = 4
 """Members that remain at the end."""
-
-NAMES = ("F", "CR", "freq")
 
 
 def sizes(first: int, evaluations: int) -> list[int]:
@@ -53,7 +46,7 @@ def sizes(first: int, evaluations: int) -> list[int]:
 
 
 @method("lshade-epsin", cite="awad2016")
-class LshadeEpsin(Population):
+class LshadeEpsin(SuccessHistory):
     """L-SHADE with an ensemble of sinusoids for F in the first half of the run.
 
     There one of two sinusoids makes F, with equal chance: decreasing with the fixed frequency 0.5
@@ -66,35 +59,24 @@ class LshadeEpsin(Population):
     best_share: float = Field(0.11, gt=0, le=1, description="p of p-best")
     archive: float = Field(1.4, ge=0, description="archived parents per member")
 
-    def start(self, parents: Tensor, fitness: Tensor, rng: torch.Generator | DrawSource) -> None:
-        """Begin with `parents` `(NP, d)`, NP >= 4, and their scores."""
-        self.pool, self.rng = Pool.begin(parents, fitness, rng, least=LEAST, name=self.name)
+    names = ("F", "CR", "freq")
+    saved = ("_archive", "_sizes", "generations")
+
+    def _begin(self) -> None:
+        """The memory, the archive, and the members per generation."""
+        super()._begin()
         self._sizes = sizes(len(self.pool), self.evaluations)
-        self._generation, self._done = 1, 0
-        self._memory = Memory(self.memory, NAMES)
-        self._archive: list[Tensor] = []
-        self._made: list[dict[str, Any]] = []
+        self.generations = len(self._sizes)
 
     @property
     def budget(self) -> int:
         """Candidates proposed from start to end."""
         return self.evaluations
 
-    @property
-    def best(self) -> tuple[Tensor, float]:
-        """The best member and its score; the worst are the ones that leave."""
-        return self.pool.best
-
-    def ask(self) -> Proposal | None:
-        """One trial per member, as far as the evaluations go."""
-        if self._done == self.evaluations:
-            return None
-        trials = self.pool.trials
-        if trials is None:
-            self._made = []
-            count = min(len(self.pool), self.evaluations - self._done)
-            trials = self.pool.fill(self._breed, count)
-        return Proposal(trials, self.pool.thresholds(ties=True)[: len(trials)])
+    def _targets(self) -> Sequence[int]:
+        """All members, in the last generation as far as the evaluations go."""
+        done = sum(self._sizes[: self._generation - 1])
+        return range(min(len(self.pool), self.evaluations - done))
 
     def _breed(self, i: int) -> Tensor:
         """The trial against member `i`."""
@@ -102,14 +84,13 @@ class LshadeEpsin(Population):
         mean = self._memory.means["CR"][slot]
         CR = 0.0 if mean == TERMINAL else clip(self.rng.normal("CR", mean, 0.1), 0.0, 1.0)
         rule, freq, F = self._draw_F(slot)
-        made = {"F": F, "CR": CR, "freq": freq, "rule": rule, "p": self.best_share}
-        self._made.append(made)
         how = {"F": F, "CR": CR, "p": self.best_share}
+        self._made.append({**how, "freq": freq, "rule": rule})
         return pbest_trial(self.rng, self.pool, self._archive, i, how, self.mutable)
 
     def _draw_F(self, slot: int) -> tuple[str, float, float]:
         """The rule, the frequency and F (awad2016, eq. 7 to 10)."""
-        g, G = self._generation, len(self._sizes)
+        g, G = self._generation, self.generations
         if g > G / 2:
             return "memory", 0.5, positive_cauchy(self.rng, "F", self._memory.means["F"][slot])
         if self.rng.uniform("rule") < 0.5:
@@ -117,37 +98,22 @@ class LshadeEpsin(Population):
         freq = positive_cauchy(self.rng, "freq", self._memory.means["freq"][slot])
         return "S2", freq, sinusoid(0.5, freq, g, g / G)
 
-    def tell(self, scores: Tensor, exceeded: Tensor) -> None:
-        """Select, archive, remember, and let the worst leave."""
-        before, parents = self.pool.scores, list(self.pool.vectors)
-        self.pool.select(range(len(self._made)), scores, exceeded)
-        self._done += len(self._made)
-        beaten = [x for x, good in zip(parents, self.pool.scores > before, strict=True) if good]
-        self._remember(wins(self.pool, self._made, before))
-        if self._generation < len(self._sizes):
-            self._shrink(self._sizes[self._generation])
-        room = round(self.archive * len(self.pool))
-        self._archive = archived(self.rng, self._archive, beaten, room)
-        self._generation += 1
-
-    def _remember(self, won: list[dict[str, Any]]) -> None:
+    def _remember(self, won: Sequence[Mapping[str, Any]]) -> None:
         """Weighted Lehmer means of what won; a CR slot that won only with 0 stays at 0."""
-        if not won:
-            return
-        gains = [how["gain"] for how in won]
         spent = self._memory.means["CR"][self._memory.at] == TERMINAL
         keep_going = not spent and max(how["CR"] for how in won) > 0
-        CR = weighted_means([how["CR"] for how in won], gains)[1] if keep_going else TERMINAL
         tuned = [how for how in won if how["rule"] == "S2"]
-        freq = None
-        if tuned:
-            gains_of_tuned = [how["gain"] for how in tuned]
-            freq = weighted_means([how["freq"] for how in tuned], gains_of_tuned)[1]
-        F = weighted_means([how["F"] for how in won], gains)[1]
-        self._memory.write({"F": F, "CR": CR, "freq": freq})
+        self._memory.write(
+            {
+                "F": mean_of("F", won)[1],
+                "CR": mean_of("CR", won)[1] if keep_going else TERMINAL,
+                "freq": mean_of("freq", tuned)[1] if tuned else None,
+            }
+        )
 
-    def _shrink(self, size: int) -> None:
-        """Keep the best `size` members, in their order."""
+    def _shrink(self) -> None:
+        """Keep as many of the best members as the next generation has, in their order."""
+        size = self._sizes[min(self._generation, self.generations - 1)]
         ranked = self.pool.scores.argsort(descending=True, stable=True)
         kept = sorted(ranked[:size].tolist())
         self.pool.vectors = [self.pool.vectors[i] for i in kept]
@@ -155,28 +121,4 @@ class LshadeEpsin(Population):
 
     def trace(self) -> dict[str, float]:
         """Best and mean score, generation, members left."""
-        return {**spread(self.pool), "generation": self._generation, "members": len(self.pool)}
-
-    def state(self) -> dict[str, Any]:
-        """Everything that `ask` and `tell` read."""
-        return {
-            **self.pool.state(),
-            "sizes": list(self._sizes),
-            "generation": self._generation,
-            "done": self._done,
-            "memory": self._memory.state(),
-            "archive": list(self._archive),
-            "made": [dict(made) for made in self._made],
-            "rng": self.rng.state(),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue exactly where `state` was taken."""
-        self.pool = Pool.restored(state)
-        self._sizes = list(state["sizes"])
-        self._generation, self._done = state["generation"], state["done"]
-        self._memory = Memory(self.memory, NAMES)
-        self._memory.restore(state["memory"])
-        self._archive = list(state["archive"])
-        self._made = [dict(made) for made in state["made"]]
-        self.rng.restore(state["rng"])
+        return {**super().trace(), "members": len(self.pool)}

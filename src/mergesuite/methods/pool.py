@@ -73,14 +73,14 @@ class Pool:
         bars = self.scores.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
         return torch.nextafter(bars, torch.full_like(bars, -torch.inf)) if ties else bars
 
-    def fill(self, breed: Callable[[int], Tensor], count: int | None = None) -> Tensor:
-        """Make the trials of members 0.. with `breed(i)`, row by row: `(count, d)`."""
-        first = breed(0)
-        trials = first.new_empty(len(self) if count is None else count, len(first))
-        trials[0] = first
+    def fill(self, breed: Callable[[int], Tensor], targets: Sequence[int]) -> Tensor:
+        """Make the trials `(n, d)` against the members `targets` `(n,)` with `breed(i)`."""
+        first = breed(targets[0])[None]
+        trials = first if len(targets) == 1 else first.new_empty(len(targets), first.shape[1])
+        trials[:1] = first
         del first
-        for i in range(1, len(trials)):
-            trials[i] = breed(i)
+        for row, target in enumerate(targets[1:], 1):
+            trials[row] = breed(target)
         self.trials = trials
         return trials
 

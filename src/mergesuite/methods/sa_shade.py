@@ -1,6 +1,6 @@
 """SA-SHADE-tri-ensin: strategy choice of SaDE, memory of SHADE, trigonometric mutation, sinusoids.
 
-Read `_breed` (one trial), `_draw_F`, then `tell`: `_count`, `_remember`, `_choose`.
+Read `_breed` (one trial), `_draw_F`, then `_learn`: `_count`, `_remember`, `_choose`.
 
 Source: sashade2024 (its PDF was not available); released code `spe.py` of CADE4SNN at commit
 154a63c, mutate_and_crossover (lines 88-200) and update_pop (lines 202-370). That this is the
@@ -19,14 +19,14 @@ What `variant="released"` keeps although it looks wrong, and `variant="named"` m
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from mergesuite.methods import Population, Proposal, method
+from mergesuite.methods import method
 from mergesuite.methods.de import (
     clip,
     cross,
@@ -37,8 +37,7 @@ from mergesuite.methods.de import (
     sinusoid,
     trigonometric_weights,
 )
-from mergesuite.methods.pool import Pool, spread
-from mergesuite.streams import DrawSource
+from mergesuite.methods.generational import Generational
 
 STRATEGIES = 5
 TRIGONOMETRIC = 4
@@ -48,7 +47,7 @@ RECENT = 10
 
 
 @method("sa-shade", cite="sashade2024")
-class SaShade(Population):
+class SaShade(Generational):
     """SA-SHADE-tri-ensin: five strategies, each with its own memory of F, CR and frequency.
 
     `trigonometric` is the rule of strategy 4: `released`, `right-sign`, and two controls that show
@@ -76,10 +75,16 @@ class SaShade(Population):
     freq_init: float = Field(0.5, ge=0, description="first value of the frequency memory")
     freq_std: float = Field(0.1, ge=0, description="spread of frequencies")
 
-    def start(self, parents: Tensor, fitness: Tensor, rng: torch.Generator | DrawSource) -> None:
-        """Begin with `parents` `(NP, d)`, NP >= 2, and their scores (main_cosde.py l. 135-146)."""
-        self.pool, self.rng = Pool.begin(parents, fitness, rng, least=2, name=self.name)
-        self._generation = 1
+    saved = ("_u_F", "_u_CR", "_u_freq", "_slot", "_uses", "_recent", "_p")
+    least = 2
+
+    def __init__(self, **params: Any) -> None:
+        """Check `params`; the released code accepts strictly."""
+        super().__init__(**params)
+        self._named = self.ties = self.variant == "named"
+
+    def _begin(self) -> None:
+        """First values (main_cosde.py lines 135-146)."""
         shape = (self.memory, TRIGONOMETRIC)
         self._u_F = torch.full(shape, self.f_init, dtype=torch.float64)
         self._u_CR = torch.full(shape, self.cr_init, dtype=torch.float64)
@@ -89,35 +94,10 @@ class SaShade(Population):
         self._recent: list[list[int]] = []  # strategy, won
         share = (1 - self.trig_perc) / TRIGONOMETRIC
         self._p = [share] * TRIGONOMETRIC + [self.trig_perc]
-        self._made: list[dict[str, Any]] = []  # how each waiting trial was made
 
     @property
     def _G(self) -> int:
         return self.planned or self.generations + 1
-
-    @property
-    def _named(self) -> bool:
-        return self.variant == "named"
-
-    @property
-    def budget(self) -> int:
-        """Candidates proposed from start to end."""
-        return self.generations * len(self.pool)
-
-    @property
-    def best(self) -> tuple[Tensor, float]:
-        """The best member and its score."""
-        return self.pool.best
-
-    def ask(self) -> Proposal | None:
-        """One trial per member."""
-        if self._generation > self.generations:
-            return None
-        trials = self.pool.trials
-        if trials is None:
-            self._made = []
-            trials = self.pool.fill(self._breed)
-        return Proposal(trials, self.pool.thresholds(ties=self._named))
 
     def _breed(self, i: int) -> Tensor:
         """The trial against member `i` (lines 117-190)."""
@@ -213,11 +193,11 @@ class SaShade(Population):
         s2 = won2 / max(won2 + lost2, 1) + 0.01
         return s1 / (s1 + s2)
 
-    def tell(self, scores: Tensor, exceeded: Tensor) -> None:
-        """Select strictly and adapt (lines 202-370)."""
-        before = self.pool.scores
-        accepted = self.pool.select(range(len(self.pool)), scores, exceeded)
-        gains = self.pool.scores - before
+    def _learn(self, accepted: Tensor, gains: Tensor) -> None:
+        """Adapt (lines 202-370)."""
+        # A saved state may hold the memories as they were.
+        self._u_F, self._u_CR = self._u_F.clone(), self._u_CR.clone()
+        self._u_freq = self._u_freq.clone()
         won = (accepted & (gains > 0)).tolist()  # in the named variant a tie is no success
         self._count(won)
         for k in range(TRIGONOMETRIC):
@@ -225,7 +205,6 @@ class SaShade(Population):
             if any(winners) or (winners and self._named):  # released: only index 0 counts as none
                 self._remember(k, winners, gains)
         self._choose(won)
-        self._generation += 1
 
     def _count(self, won: Sequence[bool]) -> None:
         """Wins and losses of S1 and S2, up to and including t = G/2 (lines 236-241)."""
@@ -286,32 +265,4 @@ class SaShade(Population):
     def trace(self) -> dict[str, float]:
         """Best and mean score, generation, and the strategy probabilities."""
         shares = {f"p{k}": p for k, p in enumerate(self._p)}
-        return {**spread(self.pool), "generation": self._generation, **shares}
-
-    def state(self) -> dict[str, Any]:
-        """Everything that `ask` and `tell` read."""
-        return {
-            **self.pool.state(),
-            "generation": self._generation,
-            "u_F": self._u_F.clone(),
-            "u_CR": self._u_CR.clone(),
-            "u_freq": self._u_freq.clone(),
-            "slot": list(self._slot),
-            "uses": [list(row) for row in self._uses],
-            "recent": [list(row) for row in self._recent],
-            "p": list(self._p),
-            "made": [dict(made) for made in self._made],
-            "rng": self.rng.state(),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue exactly where `state` was taken."""
-        self.pool = Pool.restored(state)
-        self._generation = state["generation"]
-        self._u_F, self._u_CR = state["u_F"].clone(), state["u_CR"].clone()
-        self._u_freq = state["u_freq"].clone()
-        self._slot, self._p = list(state["slot"]), list(state["p"])
-        self._uses = [list(row) for row in state["uses"]]
-        self._recent = [list(row) for row in state["recent"]]
-        self._made = [dict(made) for made in state["made"]]
-        self.rng.restore(state["rng"])
+        return {**super().trace(), **shares}

@@ -1,6 +1,6 @@
 """SHADE and L-SHADE-EpSin as published: DE that remembers which F and CR have won.
 
-Read `pbest_trial` (one trial), `Memory` (what is learnt), then the two classes.
+Read `pbest_trial` (one trial), `Memory` (what is learnt), then `SuccessHistory` and `Shade`.
 
 Source: tanabe2013 (SHADE) and awad2016 (L-SHADE-EpSin, which builds on L-SHADE). Deviations from
 both, because members are networks: the population is the parents instead of 100 or 18 d random
@@ -11,16 +11,18 @@ awad2016: no Gaussian walk once few are left (with up to 20 parents it would rep
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from mergesuite.methods import Population, Proposal, method
+from mergesuite.methods import method
 from mergesuite.methods.de import clip, cross, donor, force, lehmer, others
-from mergesuite.methods.pool import Pool, spread
+from mergesuite.methods.generational import Generational
+from mergesuite.methods.pool import Pool
 from mergesuite.streams import DrawSource
 
 TERMINAL = -1.0
@@ -97,10 +99,9 @@ def weighted_means(values: Sequence[float], gains: Sequence[float]) -> tuple[flo
     return float((w * x).sum()), lehmer(x, w)
 
 
-def wins(pool: Pool, made: Sequence[dict[str, Any]], before: Tensor) -> list[dict[str, Any]]:
-    """How the strictly better trials were made, each with its gain."""
-    gains = (pool.scores - before).tolist()
-    return [{**how, "gain": gain} for how, gain in zip(made, gains, strict=False) if gain > 0]
+def mean_of(name: str, won: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """The two means of a parameter over winners."""
+    return weighted_means([how[name] for how in won], [how["gain"] for how in won])
 
 
 def archived(
@@ -113,8 +114,57 @@ def archived(
     return archive
 
 
+class SuccessHistory(Generational):
+    """What SHADE and its successors share: a memory of what won, an archive of who lost.
+
+    Fields of a subclass: `memory` slots, and `archive`, archived parents per member.
+    """
+
+    memory: int
+    archive: float
+    names: ClassVar[tuple[str, ...]] = ("F", "CR")
+    """What the memory is of."""
+    saved = ("_archive",)
+
+    def _begin(self) -> None:
+        self._memory = Memory(self.memory, self.names)
+        self._archive: list[Tensor] = []
+
+    def tell(self, scores: Tensor, exceeded: Tensor) -> None:
+        """Select, remember what won, let the worst leave, archive beaten parents."""
+        before, parents = self.pool.scores, list(self.pool.vectors)
+        self.pool.select(self._targets(), scores, exceeded)
+        gains = (self.pool.scores - before).tolist()
+        beaten = [x for x, gain in zip(parents, gains, strict=True) if gain > 0]
+        # The last generation may have fewer trials than members.
+        made = zip(self._made, gains, strict=False)
+        if won := [{**how, "gain": gain} for how, gain in made if gain > 0]:
+            self._remember(won)
+        self._shrink()
+        room = round(self.archive * len(self.pool))
+        self._archive = archived(self.rng, self._archive, beaten, room)
+        self._generation += 1
+
+    @abstractmethod
+    def _remember(self, won: Sequence[Mapping[str, Any]]) -> None:
+        """Write into the memory how the strictly better trials were made, each with its gain."""
+
+    def _shrink(self) -> None:
+        """Nobody leaves."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `ask` and `tell` read."""
+        return {**super().state(), "memory": self._memory.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue exactly where `state` was taken."""
+        super().restore(state)
+        self._memory = Memory(self.memory, self.names)
+        self._memory.restore(state["memory"])
+
+
 @method("shade", cite="tanabe2013")
-class Shade(Population):
+class Shade(SuccessHistory):
     """Success-history based adaptive DE: current-to-pbest/1/bin with an archive.
 
     Synchronous: the trials take as much memory as the members, the archive up to `archive` times
@@ -124,34 +174,6 @@ class Shade(Population):
     generations: int = Field(20, ge=1, description="generations G")
     memory: int = Field(100, ge=1, description="slots H (tanabe2013: 100)")
     archive: float = Field(1.0, ge=0, description="archived parents per member (1)")
-
-    def start(self, parents: Tensor, fitness: Tensor, rng: torch.Generator | DrawSource) -> None:
-        """Begin with `parents` `(NP, d)`, NP >= 4, and their scores."""
-        self.pool, self.rng = Pool.begin(parents, fitness, rng, least=4, name=self.name)
-        self._generation = 1
-        self._memory = Memory(self.memory, ("F", "CR"))
-        self._archive: list[Tensor] = []
-        self._made: list[dict[str, float]] = []
-
-    @property
-    def budget(self) -> int:
-        """Candidates proposed from start to end."""
-        return self.generations * len(self.pool)
-
-    @property
-    def best(self) -> tuple[Tensor, float]:
-        """The best member and its score."""
-        return self.pool.best
-
-    def ask(self) -> Proposal | None:
-        """One trial per member."""
-        if self._generation > self.generations:
-            return None
-        trials = self.pool.trials
-        if trials is None:
-            self._made = []
-            trials = self.pool.fill(self._breed)
-        return Proposal(trials, self.pool.thresholds(ties=True))
 
     def _breed(self, i: int) -> Tensor:
         """The trial against member `i`."""
@@ -164,48 +186,10 @@ class Shade(Population):
         self._made.append({"F": F, "CR": CR, "p": p})
         return pbest_trial(self.rng, self.pool, self._archive, i, self._made[-1], self.mutable)
 
-    def tell(self, scores: Tensor, exceeded: Tensor) -> None:
-        """Select, archive beaten parents, remember what won."""
-        before, parents = self.pool.scores, list(self.pool.vectors)
-        self.pool.select(range(len(self.pool)), scores, exceeded)
-        beaten = [x for x, good in zip(parents, self.pool.scores > before, strict=True) if good]
-        room = round(self.archive * len(self.pool))
-        self._archive = archived(self.rng, self._archive, beaten, room)
-        if won := wins(self.pool, self._made, before):
-            gains = [how["gain"] for how in won]
-            self._memory.write(
-                {
-                    "CR": weighted_means([how["CR"] for how in won], gains)[0],
-                    "F": weighted_means([how["F"] for how in won], gains)[1],
-                }
-            )
-        self._generation += 1
+    def _remember(self, won: Sequence[Mapping[str, Any]]) -> None:
+        """The weighted means of F and CR."""
+        self._memory.write({"CR": mean_of("CR", won)[0], "F": mean_of("F", won)[1]})
 
     def trace(self) -> dict[str, float]:
         """Best and mean score, generation, size of the archive."""
-        return {
-            **spread(self.pool),
-            "generation": self._generation,
-            "archive": len(self._archive),
-        }
-
-    def state(self) -> dict[str, Any]:
-        """Everything that `ask` and `tell` read."""
-        return {
-            **self.pool.state(),
-            "generation": self._generation,
-            "memory": self._memory.state(),
-            "archive": list(self._archive),
-            "made": [dict(made) for made in self._made],
-            "rng": self.rng.state(),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue exactly where `state` was taken."""
-        self.pool = Pool.restored(state)
-        self._generation = state["generation"]
-        self._memory = Memory(self.memory, ("F", "CR"))
-        self._memory.restore(state["memory"])
-        self._archive = list(state["archive"])
-        self._made = [dict(made) for made in state["made"]]
-        self.rng.restore(state["rng"])
+        return {**super().trace(), "archive": len(self._archive)}

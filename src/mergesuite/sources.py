@@ -1,4 +1,4 @@
-"""What every reader of a data set hands to `data.load`: splits whose images are not read yet."""
+"""What every reader of a data set hands to `data.load`: splits whose images lie elsewhere."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ SPLITS = ("fit", "search", "test")
 
 
 @dataclass(frozen=True)
-class Pool:
-    """One split."""
+class LazySplit:
+    """One split, whose images are read when they are asked for."""
 
     labels: np.ndarray
     """`(n,)` int64."""
@@ -26,7 +26,7 @@ class Pool:
 class Source:
     """A data set before any subset is taken."""
 
-    pools: Mapping[str, Pool]
+    splits: Mapping[str, LazySplit]
     classes: tuple[str, ...]
     files: Mapping[str, str]
     """File -> `md5:...` or `sha256:...`, for data that lie in files."""
