@@ -381,10 +381,9 @@ def draw(rows: list[Row], path: Path) -> None:
         for ax in (top, bottom):
             ax.tick_params(labelsize=8)
             ax.spines[["top", "right"]].set_visible(False)
-    for ax, place in zip(axes[:, -1], ("upper", "lower"), strict=True):
-        handles, labels = ax.get_legend_handles_labels()
-        where = f"outside {place} center"
-        figure.legend(handles, labels, loc=where, ncols=5, fontsize=8, frameon=False)
+    (top, bottom), style = axes[:, -1], {"ncols": 5, "fontsize": 8, "frameon": False}
+    figure.legend(*top.get_legend_handles_labels(), loc="outside upper center", **style)
+    figure.legend(*bottom.get_legend_handles_labels(), loc="outside lower center", **style)
     with store.whole(path) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})
 

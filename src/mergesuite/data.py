@@ -67,9 +67,9 @@ class Splits:
 
     def first(self, split: str, count: int | None) -> Split:
         """The first `count` images of a split; only these are read."""
-        rows, pool = self._rows[split][:count], self._source.splits[split]
-        images = np.ascontiguousarray(pool.read(rows))
-        return Split(torch.from_numpy(images), torch.from_numpy(pool.labels[rows]))
+        rows, lazy = self._rows[split][:count], self._source.splits[split]
+        images = np.ascontiguousarray(lazy.read(rows))
+        return Split(torch.from_numpy(images), torch.from_numpy(lazy.labels[rows]))
 
     @functools.cached_property
     def statistics(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
