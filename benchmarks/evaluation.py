@@ -378,8 +378,8 @@ def main() -> None:
             store.save_weights(weights[net], {"members": kept}, {})
         for net in options.nets:
             for step in options.steps:
-                case = Case(net, step, options.members, options.images, options.generations,
-                            weights[net])  # fmt: skip
+                passes = options.generations if STEPS[step] else -(-options.generations // 4)
+                case = Case(net, step, options.members, options.images, passes, weights[net])
                 rows += compare(case, options.pairs, options.lever_pairs, peak)
                 store.write_rows(options.out / "evaluation.csv", [{**r, **origin} for r in rows])
                 draw(rows, options.out / "evaluation.svg")

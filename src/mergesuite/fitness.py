@@ -210,13 +210,14 @@ class Evaluator:
         if thresholds is None:
             thresholds = torch.full((len(candidates),), -math.inf, dtype=torch.float64)
         limits = thresholds.tolist()
+        keys = [self._key(vector) for vector in candidates]
         if 1 < self._ranks.size <= len(candidates):
-            records = self._divided(candidates, limits)
+            records = self._divided(candidates, keys, limits)
         else:
             records = []
-            for vector, limit in zip(candidates, limits, strict=True):
-                records.append(self._score(vector, limit, self._ranks))
-                self._keep(vector, records[-1])
+            for vector, key, limit in zip(candidates, keys, limits, strict=True):
+                records.append(self._score(vector, key, limit, self._ranks))
+                self._keep(key, records[-1])
         self.calibration_images += sum(record.calibrated for record in records)
         fitness = [r.fitness for r in records]
         return Scores(
@@ -230,13 +231,15 @@ class Evaluator:
             fitness=torch.tensor(fitness, dtype=torch.float64),
         )
 
-    def _divided(self, candidates: Tensor, limits: Sequence[float]) -> list[_Record]:
+    def _divided(
+        self, candidates: Tensor, keys: Sequence[bytes], limits: Sequence[float]
+    ) -> list[_Record]:
         """What is known of each candidate, every rank having scored its share of them."""
         n = len(candidates)
         numbers = torch.zeros(n, 5, dtype=torch.float64, device=self._device)
         margins = torch.zeros(n, self.n, dtype=torch.float64, device=self._device)
         for i in range(self._ranks.rank, n, self._ranks.size):
-            own = self._score(candidates[i], limits[i], ALONE)
+            own = self._score(candidates[i], keys[i], limits[i], ALONE)
             numbers[i] = numbers.new_tensor(
                 [own.correct, own.images, own.fitness, own.complete, own.calibrated]
             )
@@ -245,7 +248,7 @@ class Evaluator:
         self._ranks.total(numbers)
         self._ranks.total(margins)
         records = []
-        for vector, row, margin in zip(candidates, numbers.tolist(), margins, strict=True):
+        for key, row, margin in zip(keys, numbers.tolist(), margins, strict=True):
             correct, images, fitness, complete, calibrated = row
             records.append(
                 _Record(
@@ -257,12 +260,12 @@ class Evaluator:
                     margin if complete and images else None,
                 )
             )
-            self._keep(vector, records[-1])  # in one order: what is remembered is the same on all
+            self._keep(key, records[-1])  # in one order: what is remembered is the same on all
         return records
 
-    def _score(self, vector: Tensor, threshold: float, ranks: Ranks) -> _Record:
+    def _score(self, vector: Tensor, key: bytes, threshold: float, ranks: Ranks) -> _Record:
         """What is known of a vector, computed as far as `threshold` needs it."""
-        known = self._memory.get(self._key(vector))
+        known = self._memory.get(key)
         if known and (known.complete or known.fitness <= threshold):
             return replace(known, images=0, calibrated=0)
         self._space.load(self._module, vector)
@@ -273,10 +276,9 @@ class Evaluator:
         count = self._count if self._metric == "accuracy" else self._cross_entropy
         return replace(count(threshold, ranks), calibrated=calibrated)
 
-    def _keep(self, vector: Tensor, record: _Record) -> None:
+    def _keep(self, key: bytes, record: _Record) -> None:
         """Remember a score, and the margins for the order of images."""
         if self._remember:
-            key = self._key(vector)
             self._memory[key] = replace(record, margins=None)
             self._memory.move_to_end(key)
             if len(self._memory) > REMEMBERED:
