@@ -245,7 +245,7 @@ def compare(case: Case, pairs: int, lever_pairs: int, peak: float) -> list[Row]:
             if played["outcome"] != plays["released"][0]["outcome"]:
                 raise SystemExit(f"{case.net}, {case.step}: {variant} accepted other trials")
     flops = forward_flops(case.net)
-    return [row(case, variant, plays, flops, peak) for variant in variants]
+    return [row(case, variant, plays, flops, peak) for variant in variants if plays[variant]]
 
 
 def row(case: Case, variant: str, plays: dict[str, list[Row]], flops: float, peak: float) -> Row:

@@ -7,7 +7,8 @@ Read `Evaluator._count`: that is the loop. What it leaves out, and why the accep
   images are taken hardest first, so hopeless candidates stop early. Order never changes a count;
 * BatchNorm is folded into the convolutions. Where the two highest logits of an image are closer
   than folding can move them, the unfolded network decides, so counts are those of the plain loop;
-* batches are small enough to stay in the cache, always full (the last is padded), channels last.
+* batches are small enough to stay in the cache and always full (the last is padded); they are
+  channels last, but for an accuracy without folding: there nothing decides near-ties again.
 
 Under torchrun the candidates of a proposal are divided among the processes, or the images of a
 candidate where there are fewer candidates than processes. An image's logits are the same on each

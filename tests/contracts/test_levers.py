@@ -62,12 +62,13 @@ every = pytest.mark.parametrize(("name", "params"), CASES)
 
 
 def resnet() -> nn.Module:
+    """A net that folds."""
     return models.build("resnet8-w8", 10, generator("levers"))
 
 
 def spiking_net() -> nn.Module:
-    """Two SEW blocks over two time steps."""
-    module = spiking.SewResNet(spiking.Shape((1, 1), (8, 16)), 10, steps=2)
+    """Two SEW blocks over two time steps; it does not fold."""
+    module = spiking.SewResNet(spiking.Shape((1, 1), (8, 16), stem_stride=2), 10, steps=2)
     spiking.initialise(module, generator("levers"))
     return module
 
@@ -239,10 +240,23 @@ def test_it_is_with_other_metrics_and_statistics_taken_again(net, name, params, 
         agree(history(net, evaluator(net, off, **options), name, params), expected, off)
 
 
+def mixtures(net):
+    shares = torch.rand(12, len(net.members), generator=generator("levers", "shares"))
+    return (shares / shares.sum(1, keepdim=True)) @ net.members
+
+
+def test_the_nets_make_errors_and_near_ties(net):
+    """Else the other tests here would say little."""
+    counts = PlainLoop(net).scores(mixtures(net)).fitness
+    assert len(counts.unique()) > 3
+    assert SEARCH / 4 < counts.max() < SEARCH
+    if net.build is resnet:  # near-ties of the folded net are computed twice
+        assert (evaluator(net).scores(mixtures(net)).images > SEARCH).all()
+
+
 def test_a_falling_threshold_accepts_who_the_plain_loop_accepts(net):
     """Bars above, at and below each mixture's count: what was bound enough for one is not again."""
-    shares = torch.rand(12, len(net.members), generator=generator("levers", "shares"))
-    candidates = (shares / shares.sum(1, keepdim=True)) @ net.members
+    candidates = mixtures(net)
     counts = PlainLoop(net).scores(candidates).fitness
     for off in switched_off(net, ""):
         scorer = evaluator(net, off)

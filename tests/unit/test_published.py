@@ -31,7 +31,7 @@ def small_mnist(root: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def test_mnist_is_padded_to_32_with_three_equal_channels(tmp_path: Path):
     grey, labels = small_mnist(tmp_path)
-    test = published.mnist("mnist", tmp_path).pools["test"]
+    test = published.mnist("mnist", tmp_path).splits["test"]
     images = test.read(np.arange(20))
     assert images.shape == (20, 3, 32, 32)
     for channel in range(3):
@@ -42,7 +42,7 @@ def test_mnist_is_padded_to_32_with_three_equal_channels(tmp_path: Path):
 
 def test_fit_and_search_divide_the_training_images(tmp_path: Path):
     small_mnist(tmp_path)
-    pools = published.mnist("mnist", tmp_path).pools
+    pools = published.mnist("mnist", tmp_path).splits
     fit, search = pools["fit"].indices.tolist(), pools["search"].indices.tolist()
     assert len(search) == 2
     assert sorted(fit + search) == list(range(20))
