@@ -71,6 +71,7 @@ def breed(case: str, dim: int, size: int, generations: int) -> dict[str, Any]:
         top += n
         told = time.perf_counter()
         method.tell(answers, exceeded)
+        del proposal  # as `merge.search` does
         breeding += bred - start + time.perf_counter() - told
         asked += n
         if asked >= size * (len(seconds) + 1):

@@ -90,7 +90,7 @@ class Loop:
                 self._module.load_state_dict(state)
             self._module.eval()
             with torch.no_grad():
-                inputs = (x.float() / 255).contiguous(memory_format=layout)
+                inputs = (x.float() * (1 / 255)).contiguous(memory_format=layout)
                 correct += int((self._module(inputs).argmax(1) == y).sum())
         return correct
 

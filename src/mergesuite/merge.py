@@ -108,6 +108,7 @@ def merge(
     top = int(torch.nan_to_num(fitness, nan=-torch.inf, posinf=-torch.inf).argmax())
     base = list(state_dicts.values())[top]
     module.load_state_dict(base)
+    del state_dicts
     meter.add(forward_images=len(vectors) * evaluator.n + evaluator.calibration_images)
     log(f"parents score {', '.join(f'{f:.6g}' for f in fitness)} on {evaluator.n} images")
     if settings.parents == "best":
@@ -246,9 +247,11 @@ def search(
         calibrated = evaluator.calibration_images
         scores = evaluator.scores(candidates, proposal.thresholds)
         method.tell(scores.fitness, scores.exceeded)
+        asked = len(proposal)
+        del proposal, candidates  # or the next trials would be bred beside these
         meter.add(
             forward_images=int(scores.images.sum()) + evaluator.calibration_images - calibrated,
-            evaluations_asked=len(proposal),
+            evaluations_asked=asked,
             evaluations_computed=int((scores.images > 0).sum()),
         )
         rows.append(

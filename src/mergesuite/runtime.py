@@ -42,6 +42,9 @@ def describe(where: torch.device) -> str:
 
 KEEP = 1 << 30
 """Bytes of freed memory that the C library holds on to."""
+LARGE = 1 << 26
+"""Bytes from which a block goes back to the system when it is freed: vectors of large nets would
+otherwise leave gaps."""
 
 
 def settle() -> None:
@@ -60,7 +63,7 @@ def settle() -> None:
 
 
 def _keep_memory() -> None:
-    """Let glibc reuse large blocks instead of giving them back to the system after every batch.
+    """Let glibc reuse activations instead of giving them back to the system after every batch.
 
     Fetching activations anew costs a tenth to a half of an evaluation on a CPU. Other C libraries
     lack `mallopt` or ignore it.
@@ -68,7 +71,7 @@ def _keep_memory() -> None:
     trim_threshold, mmap_threshold = -1, -3  # malloc.h
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_threshold, KEEP)
+        libc.mallopt(mmap_threshold, LARGE)
         libc.mallopt(trim_threshold, KEEP)
 
 
