@@ -74,7 +74,9 @@ class Mega(Population):
         """Start the GA on the first two that wait: N points of the segment (lines 98-104)."""
         left, right = self._level[:2]
         alpha = [self.rng.uniform("alpha") for _ in range(self.population)]
-        self._individuals = torch.stack([(1 - a) * left + a * right for a in alpha])
+        self._individuals = left.new_empty(self.population, len(left))
+        for individual, a in zip(self._individuals, alpha, strict=True):
+            individual.copy_((1 - a) * left + a * right)
         self._fitness = torch.full((self.population,), torch.nan, dtype=torch.float64)
         self._generation = 1
         self._merge += 1
@@ -118,8 +120,11 @@ class Mega(Population):
             self._advance()
             return
         elite, score = self.best
-        children = [self._breed() for _ in range(self.population - 1)]
-        self._individuals = torch.stack([elite, *children])
+        individuals = torch.empty_like(self._individuals)
+        individuals[0] = elite
+        for i in range(1, self.population):
+            individuals[i] = self._breed()
+        self._individuals = individuals
         self._fitness = torch.full_like(self._fitness, torch.nan)
         if self._best[0] is not None:
             self._fitness[0] = score
