@@ -151,10 +151,10 @@ def ours(net: str, images: Tensor, labels: Tensor, off: str) -> Trainer:
 
 
 class Watch:
-    """Seconds of one epoch by part, told by hooks of network and optimiser: the same for any loop.
+    """Processor time of one epoch by part, told by hooks of network and optimiser: for any loop.
 
-    "data" is everything between an optimiser's step and the next forward pass, "backward" also the
-    loss.
+    "data" is everything between an optimiser's step and the next forward pass, and all of a
+    worker's time; "backward" has the loss in it.
     """
 
     def __init__(self, loop: Plain | Trainer) -> None:
@@ -165,12 +165,11 @@ class Watch:
         loop.module.register_forward_hook(lambda *_: self.end("forward"))
         loop.optimiser.register_step_pre_hook(lambda *_: self.end("backward"))
         loop.optimiser.register_step_post_hook(lambda *_: self._step())
-        self._cpu = cpu_seconds()
-        self._start = self._last = time.perf_counter()
+        self._last, self._start = cpu_seconds(), time.perf_counter()
 
     def end(self, part: str) -> None:
-        """The time since the last call belongs to `part`."""
-        now = time.perf_counter()
+        """The processor time since the last call belongs to `part`."""
+        now = cpu_seconds()
         self.parts[part] += now - self._last
         self._last = now
 
@@ -179,15 +178,11 @@ class Watch:
         self.updates += 1
 
     def row(self) -> Row:
-        """Seconds on the wall, by part and of all processors, and the updates."""
+        """Seconds on the wall, processor time in all and by part, and the updates."""
+        seconds = time.perf_counter() - self._start
         self.end("data")
-        seconds = self._last - self._start
-        return {
-            "seconds": seconds,
-            "cpu_seconds": cpu_seconds() - self._cpu,
-            "updates": self.updates,
-            **self.parts,
-        }
+        cpu = sum(self.parts.values())
+        return {"seconds": seconds, "cpu_seconds": cpu, "updates": self.updates, **self.parts}
 
 
 def cpu_seconds() -> float:
@@ -289,14 +284,16 @@ def compare(case: str, n: int, pairs: int, most: int, other: Executor) -> list[R
 def row(case: str, variant: str, n: int, plays: dict[tuple[str, int], list[Row]]) -> Row:
     """One variant's line at one size; the fit over its sizes is on each of its lines.
 
-    The fit is through the fastest epochs: other work on the machine only ever adds.
+    Shares and fit are of processor time, which other work on the machine disturbs least, and the
+    fit is through the fastest epochs.
     """
     own, base = plays[variant, n], plays[next(iter(LOADERS)), n]
     ratios = [b["seconds"] / o["seconds"] for b, o in zip(base, own, strict=True)]
     cpu = [b["cpu_seconds"] / o["cpu_seconds"] for b, o in zip(base, own, strict=True)]
-    seconds = median(own, "seconds")
+    seconds, processor = median(own, "seconds"), median(own, "cpu_seconds")
+    total = sum(played["cpu_seconds"] for played in own)
     sizes = [size for name, size in plays if name == variant]
-    fastest = [min(played["seconds"] for played in plays[variant, m]) for m in sizes]
+    fastest = [min(played["cpu_seconds"] for played in plays[variant, m]) for m in sizes]
     slope, fixed = np.polyfit(sizes, fastest, 1)
     return {
         "case": case,
@@ -304,14 +301,14 @@ def row(case: str, variant: str, n: int, plays: dict[tuple[str, int], list[Row]]
         "images": n,
         "updates": own[0]["updates"],
         "seconds": round(seconds, 4),
-        "cpu_seconds": round(median(own, "cpu_seconds"), 4),
-        "fastest_seconds": round(fastest[sizes.index(n)], 4),
+        "cpu_seconds": round(processor, 4),
+        "least_cpu_seconds": round(fastest[sizes.index(n)], 4),
         "images_per_second": round(n / seconds),
         "speedup": round(statistics.median(ratios), 2),
         "speedup_low": round(min(ratios), 2),
         "speedup_high": round(max(ratios), 2),
         "cpu_speedup": round(statistics.median(cpu), 2),
-        **{part: round(median(own, part) / seconds, 3) for part in PARTS},
+        **{part: round(sum(o[part] for o in own) / total, 3) for part in PARTS},
         "fit_us_per_image": round(1e6 * slope, 1),
         "fit_fixed_seconds": round(fixed, 3),
     }
@@ -339,14 +336,14 @@ def table(rows: list[Row]) -> str:
             for r in shown
         ],
         ["case", "loop", "seconds", "images/s", "times DataLoader", "in CPU time",
-         *(f"{part} %" for part in PARTS), "fixed + per image"],
+         *(f"{part} %" for part in PARTS), "CPU time: fixed + per image"],
         tablefmt="pipe",
         disable_numparse=True,
     )  # fmt: skip
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Time per image by part at the largest size, and the fastest epochs against images."""
+    """Processor time per image by part at the largest size, and of epochs against images."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -363,21 +360,21 @@ def draw(rows: list[Row], path: Path) -> None:
         names = [r["variant"] for r in bars]
         left = np.zeros(len(bars))
         for part, colour in COLOURS.items():
-            width = np.array([1e6 / most * r["seconds"] * r[part] for r in bars])
+            width = np.array([1e6 / most * r["cpu_seconds"] * r[part] for r in bars])
             top.barh(names, width, left=left, color=colour, label=part)
             left += width
-        times = [f"{r['speedup']:.1f} times" for r in bars]
+        times = [f"{r['cpu_speedup']:.1f} times" for r in bars]
         top.bar_label(top.containers[-1], times, padding=3, fontsize=8)
         top.set_title(f"{case}, {most} images", fontsize=9)
-        top.set_xlabel("microseconds per image", fontsize=8)
+        top.set_xlabel("CPU microseconds per image", fontsize=8)
         top.margins(x=0.25)
         for name, line in LINES.items():
-            points = [(r["images"], r["fastest_seconds"]) for r in own if r["variant"] == name]
+            points = [(r["images"], r["least_cpu_seconds"]) for r in own if r["variant"] == name]
             if points:
                 bottom.plot(*zip(*points, strict=True), line, ms=4, lw=1, label=name)
         bottom.set(ylim=0, xlim=0)
         bottom.set_xlabel("images", fontsize=8)
-        bottom.set_ylabel("seconds an epoch", fontsize=8)
+        bottom.set_ylabel("CPU seconds an epoch", fontsize=8)
         for ax in (top, bottom):
             ax.tick_params(labelsize=8)
             ax.spines[["top", "right"]].set_visible(False)
