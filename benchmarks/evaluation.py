@@ -10,7 +10,8 @@ Differential evolution from the ending epochs of one run, played with the same d
 
 Each play is a process of its own, in turn (A B C A B C ...), so that peak memory is its own too.
 The script fails if they do not accept the same trials and end in the same bytes. `every image`
-scores the members to the end: the kernel alone. Then ours alone, with one size varied at a time.
+scores the members to the end: the kernel alone, and there also all candidates in one forward pass.
+Then ours alone, with one size varied at a time.
 
     python benchmarks/evaluation.py --out docs
 """
@@ -34,7 +35,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mergesuite import data, models, provenance, runtime, store, streams
-from mergesuite.fitness import Evaluator, Scores
+from mergesuite.fitness import CHUNK, Evaluator, Scores
+from mergesuite.fold import Folded
 from mergesuite.images import Normalise
 from mergesuite.methods import create
 from mergesuite.runtime import Meter
@@ -66,6 +68,38 @@ class Case:
     images: int
     generations: int
     weights: Path
+
+
+class Together:
+    """All candidates in one forward pass per batch (`torch.func.vmap`), BatchNorm folded."""
+
+    def __init__(self, case: Case) -> None:
+        """Score on all images of a case. Raises ValueError for a net that is not folded."""
+        self._module, self._space, self._images, self._labels = problem(case)
+        self._folded = Folded(self._module.eval())
+
+    @torch.inference_mode()
+    def scores(self, candidates: Tensor, _thresholds: Tensor | None = None) -> Scores:
+        """Every candidate to the end."""
+        folded = []
+        for vector in candidates:
+            self._space.load(self._module, vector)
+            self._folded.load()
+            state = self._folded.network.state_dict()
+            folded.append({name: tensor.clone() for name, tensor in state.items()})
+        weights = {name: torch.stack([one[name] for one in folded]) for name in folded[0]}
+
+        def logits(own: dict[str, Tensor], x: Tensor) -> Tensor:
+            return torch.func.functional_call(self._folded.network, own, (x,))
+
+        correct = torch.zeros(len(candidates), dtype=torch.int64)
+        for x, y in zip(self._images.split(CHUNK), self._labels.split(CHUNK), strict=True):
+            inputs = (x.float() * (1 / 255)).contiguous(memory_format=torch.channels_last)
+            answers = torch.func.vmap(logits, (0, None))(weights, inputs).argmax(-1)
+            correct += (answers == y).sum(-1)
+        every = torch.ones(len(candidates), dtype=torch.bool)
+        images = torch.full_like(correct, len(self._images))
+        return Scores(correct, images, every, every, correct.double())
 
 
 class Loop:
@@ -111,6 +145,9 @@ class Loop:
         )
 
 
+Scorer = Loop | Together | Evaluator
+
+
 def problem(case: Case) -> tuple[nn.Module, WeightSpace, Tensor, Tensor]:
     """Network, layout, and search images with labels."""
     module = models.build(case.net, 10, **OPTIONS.get(case.net, {}))
@@ -118,11 +155,13 @@ def problem(case: Case) -> tuple[nn.Module, WeightSpace, Tensor, Tensor]:
     return module, WeightSpace(module, "parameters+statistics"), images, labels
 
 
-def scorer(case: Case, variant: str) -> Loop | Evaluator:
+def scorer(case: Case, variant: str) -> Scorer:
     """What scores under a variant's name."""
     if variant in ("released", "tuned"):
         return Loop(case, tuned=variant == "tuned")
     runtime.settle()
+    if variant == "candidates together":
+        return Together(case)
     levers: Row = {lever: variant != f"without {lever}" for lever in LEVERS}
     if case.step == "every image":
         levers["remember"] = False
@@ -159,8 +198,9 @@ def play(case: Case, variant: str) -> Row:
         evaluator.forget()
     wall, cpu = time.perf_counter(), time.process_time()
     search = every_image if STEPS[case.step] is None else evolve
-    outcome, accepted, trials, images = search(case, evaluator, members)
+    outcome, accepted, trials, images, top = search(case, evaluator, members)
     return {
+        "accuracy": round(top / case.images, 3),
         "outcome": outcome,
         "seconds": time.perf_counter() - wall,
         "cpu_seconds": time.process_time() - cpu,
@@ -171,17 +211,17 @@ def play(case: Case, variant: str) -> Row:
     }
 
 
-def every_image(case: Case, evaluator: Loop | Evaluator, members: Tensor):
+def every_image(case: Case, evaluator: Scorer, members: Tensor):
     """The members, scored to the end again and again."""
     images, counts = 0, []
     for _ in range(case.generations):
         scores = evaluator.scores(members)
         images += int(scores.images.sum())
         counts.append(scores.correct.tolist())
-    return str(counts), 0, case.generations * len(members), images
+    return str(counts), 0, case.generations * len(members), images, max(counts[0])
 
 
-def evolve(case: Case, evaluator: Loop | Evaluator, members: Tensor):
+def evolve(case: Case, evaluator: Scorer, members: Tensor):
     """One DE run of CADE with constant F and CR."""
     method = create("cade", schedule="constant", granular=False, generations=case.generations,
                     **(STEPS[case.step] or {}))  # fmt: skip
@@ -196,7 +236,7 @@ def evolve(case: Case, evaluator: Loop | Evaluator, members: Tensor):
         method.tell(scores.fitness, scores.exceeded)
     vector, score = method.best
     outcome = f"{accepted} {score} {hashlib.sha256(vector.numpy().tobytes()).hexdigest()}"
-    return outcome, sum(accepted), len(accepted), images
+    return outcome, sum(accepted), len(accepted), images, int(first.correct.max())
 
 
 def alone(case: Case, variant: str) -> Row:
@@ -237,6 +277,8 @@ def compare(case: Case, pairs: int, lever_pairs: int, peak: float) -> list[Row]:
     variants = ["released", "tuned", "ours", *(f"without {lever}" for lever in LEVERS)]
     if case.step == "every image":  # nothing to reject, nothing seen twice
         variants = ["released", "tuned", "ours", "without fold"]
+        if folds(case.net):
+            variants.append("candidates together")
     plays: dict[str, list[Row]] = {variant: [] for variant in variants}
     for turn in tqdm(range(pairs), desc=f"{case.net}, {case.step}"):
         for variant in variants[: 3 if turn >= lever_pairs else None]:
@@ -246,6 +288,15 @@ def compare(case: Case, pairs: int, lever_pairs: int, peak: float) -> list[Row]:
                 raise SystemExit(f"{case.net}, {case.step}: {variant} accepted other trials")
     flops = forward_flops(case.net)
     return [row(case, variant, plays, flops, peak) for variant in variants if plays[variant]]
+
+
+def folds(net: str) -> bool:
+    """Whether BatchNorm of a net can be folded."""
+    try:
+        Folded(models.build(net, 10, **OPTIONS.get(net, {})))
+    except ValueError:
+        return False
+    return True
 
 
 def row(case: Case, variant: str, plays: dict[str, list[Row]], flops: float, peak: float) -> Row:
@@ -268,6 +319,7 @@ def row(case: Case, variant: str, plays: dict[str, list[Row]], flops: float, pea
         "share_of_images": round(own[0]["images"] / base[0]["images"], 3),
         "gflops": round(rate, 1),
         "share_of_peak": round(rate / peak, 3),
+        "best_accuracy": own[0]["accuracy"],
         "accepted": own[0]["accepted"],
         "trials": own[0]["trials"],
         "members": case.members,
@@ -351,12 +403,12 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+", default=["resnet20", "sew-small", "resnet8-w8"])
     parser.add_argument("--steps", nargs="+", default=list(STEPS), choices=list(STEPS))
     parser.add_argument("--members", type=int, default=4, help="ending epochs; at least 4")
-    parser.add_argument("--epochs", type=int, default=8, help="at least 8 for the table of growth")
-    parser.add_argument("--fit", type=int, default=4000)
-    parser.add_argument("--images", type=int, default=500, help="of the search split")
+    parser.add_argument("--epochs", type=int, default=12, help="at least 8 for the table of growth")
+    parser.add_argument("--fit", type=int, default=8000, help="training images")
+    parser.add_argument("--images", type=int, default=1000, help="of the search split")
     parser.add_argument("--generations", type=int, default=20)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--lever-pairs", type=int, default=2, help="of ours without one lever")
+    parser.add_argument("--lever-pairs", type=int, default=1, help="of ours without one lever")
     parser.add_argument("--no-growth", action="store_true", help="only the comparison")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()

@@ -37,6 +37,8 @@ from mergesuite.weights import WeightSpace
 
 CHUNK = 50
 """Images per forward pass on a CPU: activations of a small net stay in the cache."""
+CHUNK_UNFOLDED = 100
+"""The same of a network that is not folded, mostly a spiking one with many small operations."""
 CHUNK_GPU = 1000
 GUARD = 1e-3
 """Relative distance of the two highest logits below which the unfolded network decides."""
@@ -116,7 +118,7 @@ class Evaluator:
             precision: "float32"; "tf32" or "bfloat16" are faster on hardware that has them and
                 give other counts, with the same accepted set for any lever and number of ranks.
             ranks: the processes to share the work with; all must call with the same arguments.
-            chunk: images per forward pass; default by device.
+            chunk: images per forward pass; default by device and network.
             fold: fold BatchNorm where the network allows it (float32 accuracy only: folded logits
                 differ in the last digits, which a sum of cross-entropies would show).
             reject: stop a candidate that cannot exceed its threshold.
@@ -125,7 +127,6 @@ class Evaluator:
         """
         self._module, self._space = module.eval(), space
         self._device = images.device
-        self._chunk = chunk or (CHUNK_GPU if self._device.type == "cuda" else CHUNK)
         self._normalise = Normalise(mean, std, self._device)
         self._metric, self._batch_mean = metric, batch_mean
         self._reestimate_on = reestimate_on
@@ -137,6 +138,7 @@ class Evaluator:
         self._use(images, labels)
         exact = metric == "accuracy" and precision == "float32"
         self._folded = self._fold() if fold and exact else None
+        self._chunk = chunk or self._default_chunk()
         # Near-ties are decided again for a folded network only, so any other is the plain loop.
         plain = exact and self._folded is None
         self._layout = torch.contiguous_format if plain else torch.channels_last
@@ -149,6 +151,11 @@ class Evaluator:
         self.n = len(images)
         self._memory: OrderedDict[bytes, _Record] = OrderedDict()
         self._margins: OrderedDict[float, Tensor] = OrderedDict()
+
+    def _default_chunk(self) -> int:
+        if self._device.type == "cuda":
+            return CHUNK_GPU
+        return CHUNK_UNFOLDED if self._folded is None else CHUNK
 
     def _fold(self) -> Folded | None:
         try:

@@ -80,7 +80,7 @@ class Mega(Population):
         self._fitness = torch.full((self.population,), torch.nan, dtype=torch.float64)
         self._generation = 1
         self._merge += 1
-        self._best: tuple[Tensor | None, float] = (None, -torch.inf)
+        self._top, self._top_score = 0, -torch.inf  # where the best is, and its score
 
     @property
     def best(self) -> tuple[Tensor, float]:
@@ -89,8 +89,7 @@ class Mega(Population):
         The released code starts at 0 instead of -inf, which is the same for accuracies unless all
         of generation 1 score 0; then it fails.
         """
-        vector, score = self._best
-        return (self._individuals[0] if vector is None else vector), score
+        return self._individuals[self._top], self._top_score
 
     def ask(self) -> Proposal | None:
         """The individuals without a score: all N at first, then the N-1 children.
@@ -99,7 +98,8 @@ class Mega(Population):
         """
         if not self._level:
             return None
-        return Proposal(self._individuals[torch.isnan(self._fitness)])
+        known = int((~torch.isnan(self._fitness)).sum())  # 0, or 1: the elite is the first
+        return Proposal(self._individuals[known:])
 
     def tell(self, scores: Tensor, exceeded: Tensor) -> None:
         """Select, keep the elite and breed (lines 159-178). A NaN score counts as -inf."""
@@ -108,10 +108,10 @@ class Mega(Population):
             scores.double(), nan=-torch.inf, posinf=-torch.inf
         )
         top = int(self._fitness.argmax())  # the first maximum
-        if float(self._fitness[top]) > self._best[1]:
-            self._best = (self._individuals[top].clone(), float(self._fitness[top]))
+        if float(self._fitness[top]) > self._top_score:  # else it is still the elite, in place 0
+            self._top, self._top_score = top, float(self._fitness[top])
         self._told = {
-            "best": self._best[1],
+            "best": self._top_score,
             "mean": float(self._fitness.mean()),
             "generation": self._generation,
             "merge": self._merge,
@@ -119,31 +119,31 @@ class Mega(Population):
         if self._generation == self.generations:
             self._advance()
             return
-        elite, score = self.best
         individuals = torch.empty_like(self._individuals)
-        individuals[0] = elite
-        for i in range(1, self.population):
-            individuals[i] = self._breed()
-        self._individuals = individuals
+        individuals[0] = self._individuals[self._top]
+        for child in individuals[1:]:
+            self._breed(child)
+        self._individuals, self._top = individuals, 0
         self._fitness = torch.full_like(self._fitness, torch.nan)
-        if self._best[0] is not None:
-            self._fitness[0] = score
+        if self._top_score > -torch.inf:
+            self._fitness[0] = self._top_score
         self._generation += 1
 
-    def _breed(self) -> Tensor:
-        """One child: tournaments, crossover, mutation (lines 113-140)."""
+    def _breed(self, child: Tensor) -> None:
+        """Fill in one child: tournaments, crossover, mutation (lines 113-140)."""
         winners = [self._tournament() for _ in range(self.tournaments)]
         beta = self.rng.uniform("beta")
         first, second = self._individuals[winners[0]], self._individuals[winners[1]]
-        child = (1 - beta) * first + beta * second
-        return self._mutate(child)
+        torch.mul(first, 1 - beta, out=child)
+        child += beta * second
+        self._mutate(child)
 
     def _tournament(self) -> int:
         """The fittest of a few; of equals the first drawn."""
         drawn = self.rng.sample("tournament", self.population, self.tournament_size)
         return max(drawn, key=lambda i: float(self._fitness[i]))
 
-    def _mutate(self, child: Tensor) -> Tensor:
+    def _mutate(self, child: Tensor) -> None:
         """Add N(0, mutation_sd^2) to whole tensors, or to single elements, of a fresh child."""
         if self.mutation == "element":
             take = self.rng.mask("mutate", len(child), self.mutation_rate)
@@ -152,15 +152,14 @@ class Mega(Population):
             if self.mutable is not None:
                 take = take[self.mutable[take]]
             child[take] += self.rng.normals("noise", len(take), self.mutation_sd).to(child)
-            return child
+            return
         for part in child.split(self.tensors or [len(child)]):
             if self.rng.uniform("mutate") < self.mutation_rate:
                 part += self.rng.normals("noise", len(part), self.mutation_sd).to(child)
-        return child
 
     def _advance(self) -> None:
         """Store a finished merge, start the next, up the tree (multiple-mega.py lines 99-117)."""
-        self._merged.append(self.best[0])
+        self._merged.append(self.best[0].clone())
         self._level = self._level[2:]
         if len(self._level) == 1:
             if self.odd == "carry":
@@ -181,8 +180,8 @@ class Mega(Population):
             "individuals": self._individuals,
             "fitness": self._fitness.clone(),
             "generation": self._generation,
-            "best": self._best[0],
-            "best_score": self._best[1],
+            "top": self._top,
+            "top_score": self._top_score,
             "merge": self._merge,
             "told": dict(self._told),
             "level": list(self._level),
@@ -195,7 +194,7 @@ class Mega(Population):
         self._individuals = state["individuals"].clone()
         self._fitness = state["fitness"].clone()
         self._generation = state["generation"]
-        self._best = (state["best"], state["best_score"])
+        self._top, self._top_score = state["top"], state["top_score"]
         self._merge, self._told = state["merge"], dict(state["told"])
         self._level = list(state["level"])
         self._merged = list(state["merged"])
