@@ -130,7 +130,10 @@ def save_weights(
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
         # One entry: safetensors writes several in an order that differs from process to process.
         described = json.dumps(dict(metadata or {}), sort_keys=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file(contiguous, temporary, {"mergesuite": described})
+        temporary.chmod(mode)  # safetensors writes for the owner alone, whatever the umask
         if load_file(temporary).keys() != contiguous.keys():
             raise OSError(f"{temporary} did not read back as written")
 

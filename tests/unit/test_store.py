@@ -34,6 +34,13 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_weights_may_be_read_by_whom_every_other_file_may_be(tmp_path):
+    store.save_weights(tmp_path / "w.safetensors", {"a": torch.zeros(2)})
+    store.write_text(tmp_path / "text", "")
+    modes = {file.stat().st_mode for file in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
 def test_weights_come_back_with_their_metadata(tmp_path):
     path = tmp_path / "w.safetensors"
     store.save_weights(path, {"a": torch.arange(6.0).view(2, 3).T}, {"model": "m"})
