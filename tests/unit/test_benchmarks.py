@@ -95,4 +95,6 @@ def test_the_arithmetic_benchmark_keeps_to_the_memory_of_its_population(tmp_path
         rows = list(csv.DictReader(file))
     assert len(rows) == 2
     assert all(float(row["seconds_per_generation"]) > 0 for row in rows)
-    assert float(rows[0]["seconds_per_generation"]) < float(rows[1]["seconds_per_generation"])
+    # One trial beside the members, or as many as there are; a third copy would make it 3.
+    in_place, synchronous = (float(row["times_population"]) for row in rows)
+    assert in_place < synchronous < 2.8
