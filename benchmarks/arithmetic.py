@@ -89,7 +89,7 @@ def one_evaluation(images: int) -> tuple[float, int]:
     module = models.build("sew-resnet34", 100, streams.generator("arithmetic"))
     space = WeightSpace(module, "parameters+statistics")
     pictures, labels = data.load("digits", sizes={"search": images}).search
-    evaluator = Evaluator(module, space, pictures, labels, remember=False)
+    evaluator = Evaluator(module, space, pictures, labels, chunk=images, remember=False)
     vector = space.flatten(module.state_dict())
     evaluator.scores(vector[None])
     start = time.perf_counter()

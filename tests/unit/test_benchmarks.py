@@ -89,12 +89,12 @@ def test_the_evaluation_benchmark_writes_its_tables_and_figure(tmp_path):
 
 def test_the_arithmetic_benchmark_keeps_to_the_memory_of_its_population(tmp_path):
     cases = ["cade, in place, F = CR = 1e-6", "de, F = 0.5, CR = 0.9"]
-    run("arithmetic.py", "--dim", 2_000_000, "--size", 8, "--generations", 2, "--images", 2,
+    run("arithmetic.py", "--dim", 17_000_000, "--size", 4, "--generations", 1, "--images", 2,
         "--cases", *cases, "--out", tmp_path)  # fmt: skip
     with (tmp_path / "arithmetic.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2
     assert all(float(row["seconds_per_generation"]) > 0 for row in rows)
-    # One trial beside the members, or as many as there are; a third copy would make it 3.
+    # One trial beside the members, or as many as there are; a third copy would make it 3.4.
     in_place, synchronous = (float(row["times_population"]) for row in rows)
-    assert in_place < synchronous < 2.8
+    assert in_place < synchronous < 3
