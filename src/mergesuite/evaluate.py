@@ -22,15 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mergesuite import store
+from mergesuite import methods, store
 from mergesuite.batchnorm import has_batchnorm, reestimate, statistics_names
 from mergesuite.fold import Folded
 from mergesuite.problem import Problem
 
 BATCH = 100
 SPLITS = ("search", "test")
-ONE_PARENT = ("best-parent", "train-on")
-"""Methods whose result is one parent, as it is or trained on."""
 REESTIMATE_IMAGES = 1000
 """Fit images for the `re-estimate` treatment, or all of them where there are fewer."""
 
@@ -191,8 +189,9 @@ def mixes(record: Mapping[str, Any]) -> bool:
 
     If not, statistics averaged over parents would only spoil it.
     """
-    one = record["method"] in ONE_PARENT or record["args"].get("from") == "best"
-    return len(record["parents"]) > 1 and not one
+    if len(record["parents"]) < 2 or record["args"].get("from") == "best":
+        return False
+    return methods.named(record["method"]).mixes
 
 
 def members_of(file: Path) -> tuple[list[dict[str, Tensor]], str]:

@@ -48,6 +48,8 @@ class Method:
 
     name: ClassVar[str]
     cite: ClassVar[str]
+    mixes: ClassVar[bool] = True
+    """Whether the weights of several parents may be in one result."""
 
     def __init__(self, **params: Any) -> None:
         """Check `params` against the declared fields.
@@ -148,6 +150,7 @@ class OneStep(Method, ABC):
 class FurtherTraining(Method, ABC):
     """A method that trains the best parent on instead of merging."""
 
+    mixes = False
     images: int
 
     @abstractmethod
@@ -168,16 +171,25 @@ def method(name: str, *, cite: str) -> Callable[[type], type]:
     return register
 
 
+def named(name: str) -> type[Method]:
+    """The class of a method.
+
+    Raises:
+        UserError: no such method; the nearest name is given.
+    """
+    registry.method_fields(name)
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return METHODS[name]
+
+
 def create(name: str, **params: Any) -> Any:
     """A method by name, with its parameters.
 
     Raises:
         UserError: no such method, an unknown parameter, or a value out of range.
     """
-    registry.method_fields(name)  # names the nearest method where there is none
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
-    return METHODS[name](**params)
+    return named(name)(**params)
 
 
 def started(

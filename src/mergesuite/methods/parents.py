@@ -13,6 +13,8 @@ class BestParent(OneStep):
     A parent whose score is NaN or infinite is taken only where no parent has a finite one.
     """
 
+    mixes = False
+
     def combine(self, parents: Tensor, fitness: Tensor) -> Combination:
         """`(1, d)`: the best of `parents` `(k, d)`."""
         # argmax alone takes NaN for the largest number.
