@@ -10,12 +10,11 @@ fitness evaluation of a network of that size, SEW-ResNet-34 on the images of a s
 from __future__ import annotations
 
 import argparse
-import csv
 import multiprocessing
 import resource
 import statistics
-import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +102,20 @@ def alone(function, *arguments):
         return pool.apply(function, arguments)
 
 
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    lines = [
+        "| method | seconds | memory, in populations | of one evaluation |",
+        "|---|---|---|---|",
+    ]
+    for row in rows:
+        share = f"{100 * float(row['share_of_evaluation']):.1f} %"
+        cells = [row["case"], f"{float(row['seconds_per_generation']):.1f}"]
+        cells += [f"{float(row['times_population']):.2f}", share]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Run every case, print and write the table."""
     parser = argparse.ArgumentParser(
@@ -144,9 +157,7 @@ def main() -> None:
             }
         )
     store.write_rows(options.out / "arithmetic.csv", rows)
-    writer = csv.DictWriter(sys.stdout, rows[0], delimiter="\t")
-    writer.writeheader()
-    writer.writerows(rows)
+    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -19,13 +19,12 @@ Then ours alone, with one size varied at a time.
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import multiprocessing
 import statistics
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +51,7 @@ STEPS = {
     "every image": None,
 }
 LEVERS = ("fold", "reject", "order", "remember")
+TOGETHER = "candidates together"
 OPTIONS: dict[str, Row] = {"sew-small": {"steps": 2}}
 RECIPES: dict[str, Row] = {"sew-small": {"batch": 16}}
 BATCH = 128
@@ -160,7 +160,7 @@ def scorer(case: Case, variant: str) -> Scorer:
     if variant in ("released", "tuned"):
         return Loop(case, tuned=variant == "tuned")
     runtime.settle()
-    if variant == "candidates together":
+    if variant == TOGETHER:
         return Together(case)
     levers: Row = {lever: variant != f"without {lever}" for lever in LEVERS}
     if case.step == "every image":
@@ -241,8 +241,13 @@ def evolve(case: Case, evaluator: Scorer, members: Tensor):
 
 def alone(case: Case, variant: str) -> Row:
     """`play` in a new process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(play, (case, variant))
+    return side_by_side(case, variant, 1)[0]
+
+
+def side_by_side(case: Case, variant: str, jobs: int) -> list[Row]:
+    """`play` in several new processes at once."""
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        return pool.starmap(play, [(case, variant)] * jobs, chunksize=1)
 
 
 def convolution_peak() -> float:
@@ -278,7 +283,7 @@ def compare(case: Case, pairs: int, lever_pairs: int, peak: float) -> list[Row]:
     if case.step == "every image":  # nothing to reject, nothing seen twice
         variants = ["released", "tuned", "ours", "without fold"]
         if folds(case.net):
-            variants.append("candidates together")
+            variants.append(TOGETHER)
     plays: dict[str, list[Row]] = {variant: [] for variant in variants}
     for turn in tqdm(range(pairs), desc=f"{case.net}, {case.step}"):
         for variant in variants[: 3 if turn >= lever_pairs else None]:
@@ -331,34 +336,100 @@ def row(case: Case, variant: str, plays: dict[str, list[Row]], flops: float, pea
 
 
 def growth(options: argparse.Namespace, weights: dict[str, Path]) -> list[Row]:
-    """Ours alone: seconds of a run when members, images or parameters grow, the others fixed."""
-    net = options.nets[-1]
+    """Ours alone when members, images, parameters or jobs side by side grow, the others fixed."""
+    net, n, m = options.nets[-1], options.images, options.members
     cases = [
-        *(("members", m, net, m, options.images) for m in (4, 6, 8)),
-        *(
-            ("images", n, net, 4, n)
-            for n in (options.images, 2 * options.images, 4 * options.images)
-        ),
-        *(("parameters", 0, name, 4, options.images) for name in options.nets),
+        *(("members", value, net, value, n, 1) for value in (4, 6, 8)),
+        *(("images", value, net, m, value, 1) for value in (n, 2 * n, 4 * n)),
+        *(("parameters", 0, name, m, n, 1) for name in options.nets),
+        *(("jobs", value, net, m, n, value) for value in (1, 2)),
     ]
     rows = []
-    for varied, value, name, members, images in tqdm(cases, desc="growth"):
+    for varied, value, name, members, images, jobs in tqdm(cases, desc="growth"):
         case = Case(name, "ordinary", members, images, options.generations, weights[name])
-        played = alone(case, "ours")
-        dim = store.load_weights(weights[name])["members"].shape[1]
+        played = side_by_side(case, "ours", jobs)
+        cpu = statistics.mean(one["cpu_seconds"] for one in played)
+        computed = played[0]["images"]
         rows.append(
             {
                 "varied": varied,
-                "value": value or dim,
+                "value": value or store.load_weights(weights[name])["members"].shape[1],
                 "net": name,
-                "cpu_seconds": round(played["cpu_seconds"], 3),
-                "images_computed": played["images"],
-                "trials": played["trials"],
-                "milliseconds_per_image": round(1e3 * played["cpu_seconds"] / played["images"], 3),
+                "seconds": round(max(one["seconds"] for one in played), 3),
+                "cpu_seconds": round(cpu, 3),
+                "images_computed": computed,
+                "trials": played[0]["trials"],
+                "milliseconds_per_image": round(1e3 * cpu / computed, 3),
                 "mflop_per_image": round(forward_flops(name) / 1e6, 1),
             }
         )
     return rows
+
+
+def speeds(rows: Sequence[Row]) -> str:
+    """The comparison as a Markdown table."""
+    lines = [
+        "| net | F and CR | released | tuned | ours | released / ours | tuned / ours "
+        "| accepted | images computed | of peak | memory, MB |",
+        "|" + "---|" * 11,
+    ]
+    for case, own in by_case(rows).items():
+        ours, tuned = own["ours"], own["tuned"]
+        seconds = (f"{float(own[name]['seconds']):.1f} s" for name in ("released", "tuned", "ours"))
+        low, high = float(ours["speedup_low"]), float(ours["speedup_high"])
+        cells = [
+            *case,
+            *seconds,
+            f"{float(ours['speedup']):.1f} [{low:.1f}, {high:.1f}]",
+            f"{float(tuned['seconds']) / float(ours['seconds']):.1f}",
+            f"{ours['accepted']} of {ours['trials']}" if case[1] != "every image" else "-",
+            f"{float(ours['share_of_images']):.3f}",
+            f"{float(ours['share_of_peak']):.2f}",
+            f"{own['released']['peak_mb']}, {ours['peak_mb']}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def levers(rows: Sequence[Row]) -> str:
+    """Times the released loop with one lever off, as a Markdown table."""
+    shown = ["ours", *(f"without {lever}" for lever in LEVERS), TOGETHER]
+    lines = [
+        "| net | F and CR | " + " | ".join(shown) + " |",
+        "|" + "---|" * (2 + len(shown)),
+    ]
+    for case, own in by_case(rows).items():
+        cells = [f"{float(own[name]['speedup']):.1f}" if name in own else "-" for name in shown]
+        lines.append("| " + " | ".join([*case, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def by_case(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, Row]]:
+    """Rows by (net, step) and variant."""
+    cases: dict[tuple[str, str], dict[str, Row]] = {}
+    for one in rows:
+        cases.setdefault((one["net"], one["step"]), {})[one["variant"]] = one
+    return cases
+
+
+def costs(grown: Sequence[Row]) -> str:
+    """How cost grows, as a Markdown table."""
+    lines = [
+        "| varied | net | seconds | images computed | trials | CPU ms / image | MFLOP / image |",
+        "|" + "---|" * 7,
+    ]
+    for one in grown:
+        cells = [
+            f"{one['varied']}: {int(one['value']):,}",
+            one["net"],
+            f"{float(one['seconds']):.1f}",
+            f"{int(one['images_computed']):,}",
+            str(one["trials"]),
+            f"{float(one['milliseconds_per_image']):.3f}",
+            f"{float(one['mflop_per_image']):.1f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def draw(rows: list[Row], path: Path) -> None:
@@ -410,6 +481,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--lever-pairs", type=int, default=1, help="of ours without one lever")
     parser.add_argument("--no-growth", action="store_true", help="only the comparison")
+    parser.add_argument("--only-growth", action="store_true", help="no comparison")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()
     head, dirty = provenance.commit()
@@ -428,7 +500,7 @@ def main() -> None:
             weights[net] = Path(folder) / f"{net}.safetensors"
             kept = ending_epochs(net, max(8, options.members), options.epochs, options.fit)
             store.save_weights(weights[net], {"members": kept}, {})
-        for net in options.nets:
+        for net in [] if options.only_growth else options.nets:
             for step in options.steps:
                 passes = options.generations if STEPS[step] else -(-options.generations // 4)
                 case = Case(net, step, options.members, options.images, passes, weights[net])
@@ -438,10 +510,8 @@ def main() -> None:
         grown = [] if options.no_growth else growth(options, weights)
     if grown:
         store.write_rows(options.out / "evaluation-growth.csv", [{**r, **origin} for r in grown])
-    for table in filter(None, (rows, grown)):
-        writer = csv.DictWriter(sys.stdout, table[0], delimiter="\t")
-        writer.writeheader()
-        writer.writerows(table)
+    tables = [speeds(rows), levers(rows)] if rows else []
+    print("\n\n".join([*tables, *([costs(grown)] if grown else [])]))
 
 
 if __name__ == "__main__":

@@ -9,15 +9,21 @@ import pytest
 
 from mergesuite import train
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+ROOT = Path(__file__).parents[2]
+FOLDER, DOCS = ROOT / "benchmarks", ROOT / "docs"
+
+
+def benchmark(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # its processes look themselves up there
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def training():
-    spec = importlib.util.spec_from_file_location("training", FOLDER / "training.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("training")
 
 
 def test_both_training_loops_end_in_the_same_weights(training):
@@ -98,3 +104,18 @@ def test_the_arithmetic_benchmark_keeps_to_the_memory_of_its_population(tmp_path
     # One trial beside the members, or as many as there are; a third copy would make it 3.4.
     in_place, synchronous = (float(row["times_population"]) for row in rows)
     assert in_place < synchronous < 3
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "table"),
+    [
+        ("evaluation", "evaluation.csv", "speeds"),
+        ("evaluation", "evaluation.csv", "levers"),
+        ("evaluation", "evaluation-growth.csv", "costs"),
+        ("arithmetic", "arithmetic.csv", "table"),
+    ],
+)
+def test_the_documented_table_is_the_measured_one(name, file, table):
+    with (DOCS / file).open(newline="") as measured:
+        rows = list(csv.DictReader(measured))
+    assert getattr(benchmark(name), table)(rows) in (DOCS / "evaluation.md").read_text("utf-8")
