@@ -350,7 +350,7 @@ def growth(options: argparse.Namespace, weights: dict[str, Path]) -> list[Row]:
     net, n, m = options.nets[-1], options.images, options.members
     cases = [
         *(("members", value, net, value, n, 1) for value in (4, 6, 8)),
-        *(("images", value, net, m, value, 1) for value in (n, 2 * n, 4 * n)),
+        *(("images", value, net, m, value, 1) for value in (n // 4, n // 2, n)),
         *(("parameters", 0, name, m, n, 1) for name in options.nets),
         *(("jobs", value, net, m, n, value) for value in (1, 2)),
     ]
