@@ -488,7 +488,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=4, help="ending epochs; at least 4")
     parser.add_argument("--epochs", type=int, default=12, help="at least 8 for the table of growth")
     parser.add_argument("--fit", type=int, default=8000, help="training images")
-    parser.add_argument("--images", type=int, default=1000, help="of the search split")
+    parser.add_argument("--images", type=int, default=800, help="of the search split")
     parser.add_argument("--generations", type=int, default=20)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--lever-pairs", type=int, default=1, help="of ours without one lever")
