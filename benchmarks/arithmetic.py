@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tabulate import tabulate
 from tqdm import tqdm
 
 from mergesuite import data, models, provenance, runtime, store, streams
@@ -36,7 +37,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "shade": ("shade", {}),
     "darwinian, SaDE": ("darwinian", {"variant": "sade"}),
     "sa-shade": ("sa-shade", {"variant": "named"}),
-    "mega": ("mega", {"population": 20}),
+    "mega": ("mega", {}),
 }  # fmt: skip
 
 
@@ -50,8 +51,8 @@ def breed(case: str, dim: int, size: int, generations: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     runtime.settle()
     name, params = CASES[case]
-    constant = {"schedule": "constant"} if name == "cade" else {}
-    method = create(name, generations=generations + 1, **params, **constant)
+    special = {"cade": {"schedule": "constant"}, "mega": {"population": size}}.get(name, {})
+    method = create(name, generations=generations + 1, **params, **special)
     method.tensors = [dim // 10] * 10  # the largest of SEW-ResNet-34 hold a tenth of its weights
     rng = streams.generator("arithmetic", case)
     parents = torch.randn(2 if name == "mega" else size, dim, generator=rng)
@@ -105,15 +106,15 @@ def alone(function, *arguments):
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as a Markdown table."""
     lines = [
-        "| method | seconds | memory, in populations | of one evaluation |",
-        "|---|---|---|---|",
+        {
+            "method": row["case"],
+            "seconds": f"{float(row['seconds_per_generation']):.1f}",
+            "memory, in populations": f"{float(row['times_population']):.2f}",
+            "of one evaluation": f"{100 * float(row['share_of_evaluation']):.1f} %",
+        }
+        for row in rows
     ]
-    for row in rows:
-        share = f"{100 * float(row['share_of_evaluation']):.1f} %"
-        cells = [row["case"], f"{float(row['seconds_per_generation']):.1f}"]
-        cells += [f"{float(row['times_population']):.2f}", share]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return tabulate(lines, "keys", "pipe", disable_numparse=True)
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tabulate import tabulate
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -193,7 +194,8 @@ def play(case: Case, variant: str) -> Row:
     torch.set_num_threads(1)
     evaluator = scorer(case, variant)
     members = store.load_weights(case.weights)["members"][-case.members :].clone()
-    before = resident_mb(from_now=True)
+    Path("/proc/self/clear_refs").write_text("5")  # or the peak would be that of loading data
+    before = memory_mb("VmRSS")
     evaluator.scores(members[:1])  # kernels are chosen and memory is fetched before the clock runs
     if isinstance(evaluator, Evaluator):
         evaluator.forget()
@@ -208,17 +210,15 @@ def play(case: Case, variant: str) -> Row:
         "images": images,
         "accepted": accepted,
         "trials": trials,
-        "added_mb": resident_mb(peak=True) - before,
+        "added_mb": memory_mb("VmHWM") - before,
     }
 
 
-def resident_mb(*, peak: bool = False, from_now: bool = False) -> float:
-    """Memory of this process now, or the most since `from_now` was asked (Linux only)."""
-    if from_now:
-        Path("/proc/self/clear_refs").write_text("5")  # or the peak would be that of loading data
+def memory_mb(which: str) -> float:
+    """This process's memory: `VmRSS` now, `VmHWM` the most so far (Linux only)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     status = dict(line.split(":", 1) for line in lines)
-    return int(status["VmHWM" if peak else "VmRSS"].split()[0]) / 1024
+    return int(status[which].split()[0]) / 1024
 
 
 def every_image(case: Case, evaluator: Scorer, members: Tensor):
@@ -379,39 +379,62 @@ def growth(options: argparse.Namespace, weights: dict[str, Path]) -> list[Row]:
 
 def speeds(rows: Sequence[Row]) -> str:
     """The comparison as a Markdown table."""
-    lines = [
-        "| net | F and CR | released | tuned | ours | released / ours | tuned / ours "
-        "| accepted | images computed | of peak |",
-        "|" + "---|" * 10,
-    ]
-    for case, own in by_case(rows).items():
+    lines = []
+    for (net, step), own in by_case(rows).items():
         ours, tuned = own["ours"], own["tuned"]
-        seconds = (f"{float(own[name]['seconds']):.1f} s" for name in ("released", "tuned", "ours"))
         low, high = float(ours["speedup_low"]), float(ours["speedup_high"])
-        cells = [
-            *case,
-            *seconds,
-            f"{float(ours['speedup']):.1f} [{low:.1f}, {high:.1f}]",
-            f"{float(tuned['seconds']) / float(ours['seconds']):.1f}",
-            f"{ours['accepted']} of {ours['trials']}" if case[1] != "every image" else "-",
-            f"{float(ours['share_of_images']):.3f}",
-            f"{float(ours['share_of_peak']):.2f}",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(
+            {
+                "net": net,
+                "F and CR": step,
+                **{f"{name}, s": seconds(own[name]) for name in ("released", "tuned", "ours")},
+                "released / ours": f"{float(ours['speedup']):.1f} [{low:.1f}, {high:.1f}]",
+                "tuned / ours": f"{float(tuned['seconds']) / float(ours['seconds']):.1f}",
+                "accepted": f"{ours['accepted']} of {ours['trials']}" if STEPS[step] else "-",
+                "images computed": f"{float(ours['share_of_images']):.3f}",
+                "of peak": f"{float(ours['share_of_peak']):.2f}",
+            }
+        )
+    return markdown(lines)
 
 
 def levers(rows: Sequence[Row]) -> str:
     """Times the released loop with one lever off, as a Markdown table."""
     shown = ["ours", *(f"without {lever}" for lever in LEVERS), TOGETHER]
-    lines = [
-        "| net | F and CR | " + " | ".join(shown) + " |",
-        "|" + "---|" * (2 + len(shown)),
-    ]
-    for case, own in by_case(rows).items():
-        cells = [f"{float(own[name]['speedup']):.1f}" if name in own else "-" for name in shown]
-        lines.append("| " + " | ".join([*case, *cells]) + " |")
-    return "\n".join(lines)
+    lines = []
+    for (net, step), own in by_case(rows).items():
+        times = {n: f"{float(own[n]['speedup']):.1f}" if n in own else "-" for n in shown}
+        lines.append({"net": net, "F and CR": step, **times})
+    return markdown(lines)
+
+
+def costs(grown: Sequence[Row]) -> str:
+    """How cost grows, as a Markdown table."""
+    return markdown(
+        [
+            {
+                "varied": f"{one['varied']}: {int(one['value']):,}",
+                "net": one["net"],
+                "seconds": seconds(one),
+                "images computed": f"{int(one['images_computed']):,}",
+                "trials": one["trials"],
+                "CPU ms / image": f"{float(one['milliseconds_per_image']):.3f}",
+                "MFLOP / image": f"{float(one['mflop_per_image']):.1f}",
+                "MB added": f"{float(one['added_mb']):.1f}",
+            }
+            for one in grown
+        ]
+    )
+
+
+def seconds(row: Row) -> str:
+    """A row's seconds, as a table shows them."""
+    return f"{float(row['seconds']):.1f}"
+
+
+def markdown(lines: Sequence[Row]) -> str:
+    """Lines, by heading, as a Markdown table."""
+    return tabulate(lines, "keys", "pipe", disable_numparse=True)
 
 
 def by_case(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, Row]]:
@@ -420,28 +443,6 @@ def by_case(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, Row]]:
     for one in rows:
         cases.setdefault((one["net"], one["step"]), {})[one["variant"]] = one
     return cases
-
-
-def costs(grown: Sequence[Row]) -> str:
-    """How cost grows, as a Markdown table."""
-    lines = [
-        "| varied | net | seconds | images computed | trials | CPU ms / image | MFLOP / image "
-        "| memory added |",
-        "|" + "---|" * 8,
-    ]
-    for one in grown:
-        cells = [
-            f"{one['varied']}: {int(one['value']):,}",
-            one["net"],
-            f"{float(one['seconds']):.1f}",
-            f"{int(one['images_computed']):,}",
-            str(one["trials"]),
-            f"{float(one['milliseconds_per_image']):.3f}",
-            f"{float(one['mflop_per_image']):.1f}",
-            f"{float(one['added_mb']):.1f} MB",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 def draw(rows: list[Row], path: Path) -> None:

@@ -133,6 +133,20 @@ def test_best_never_falls(name, params):
 
 
 @every
+def test_asking_again_copies_nothing(name, params):
+    """What is bred is proposed where it lies: a copy would be a second population."""
+    if name in ("cma-es", "greedy-soup", "interpolation-grid"):
+        pytest.skip("composes its candidates when asked, and keeps none")
+    method = begun(name, params, parents())
+    for _ in range(3):
+        first, again = method.ask(), method.ask()
+        if first is None:
+            break
+        assert again.candidates.data_ptr() == first.candidates.data_ptr()
+        answer(method, again)
+
+
+@every
 def test_parents_are_not_touched(name, params):
     vectors = parents()
     before = vectors.clone()

@@ -42,8 +42,8 @@ def test_mnist_is_padded_to_32_with_three_equal_channels(tmp_path: Path):
 
 def test_fit_and_search_divide_the_training_images(tmp_path: Path):
     small_mnist(tmp_path)
-    pools = published.mnist("mnist", tmp_path).splits
-    fit, search = pools["fit"].indices.tolist(), pools["search"].indices.tolist()
+    splits = published.mnist("mnist", tmp_path).splits
+    fit, search = splits["fit"].indices.tolist(), splits["search"].indices.tolist()
     assert len(search) == 2
     assert sorted(fit + search) == list(range(20))
 
