@@ -22,7 +22,8 @@ import torch
 from tabulate import tabulate
 from tqdm import tqdm
 
-from mergesuite import data, models, provenance, runtime, store, streams
+from mergesuite import data, models
+from mergesuite.core import provenance, runtime, store, streams
 from mergesuite.fitness import Evaluator
 from mergesuite.methods import create
 from mergesuite.weights import WeightSpace

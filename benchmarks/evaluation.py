@@ -34,14 +34,16 @@ from tabulate import tabulate
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mergesuite import data, models, provenance, runtime, store, streams
-from mergesuite.fitness import CHUNK, Evaluator, Scores
-from mergesuite.fold import Folded
-from mergesuite.images import Normalise
+from mergesuite import data, models
+from mergesuite.core import provenance, runtime, store, streams
+from mergesuite.core.runtime import Meter
+from mergesuite.data.images import Normalise
+from mergesuite.experiment.spec import Recipe
+from mergesuite.fitness import Evaluator, Scores
+from mergesuite.fitness.evaluator import CHUNK
+from mergesuite.fitness.fold import Folded
 from mergesuite.methods import create
-from mergesuite.runtime import Meter
-from mergesuite.spec import Recipe
-from mergesuite.train import Trainer
+from mergesuite.stages.train import Trainer
 from mergesuite.weights import WeightSpace
 
 Row = dict[str, Any]

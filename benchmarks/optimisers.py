@@ -27,9 +27,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mergesuite import provenance, store, streams
+from mergesuite.core import provenance, store, streams
+from mergesuite.judge.stats import holm
 from mergesuite.methods import create
-from mergesuite.stats import holm
 
 Array = NDArray[np.float64]
 

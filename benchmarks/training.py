@@ -39,11 +39,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from tqdm import tqdm
 
-from mergesuite import data, models, provenance, runtime, store
-from mergesuite.images import PAD, Normalise
-from mergesuite.runtime import Meter
-from mergesuite.spec import Recipe
-from mergesuite.train import Trainer
+from mergesuite import data, models
+from mergesuite.core import provenance, runtime, store
+from mergesuite.core.runtime import Meter
+from mergesuite.data.images import PAD, Normalise
+from mergesuite.experiment.spec import Recipe
+from mergesuite.stages.train import Trainer
 
 LOADERS = {"DataLoader": 0, "DataLoader, 1 worker": 1}
 """How many workers each has. The first is what the others are measured against."""

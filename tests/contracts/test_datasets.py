@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mergesuite import data
-from mergesuite.catalogue import DATASET_INFO
+from mergesuite.experiment.datasets import DATASET_INFO
 
 FOLDERS = {
     "cifar10": "cifar-10-batches-py",

@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-from mergesuite import batchnorm, streams
-from mergesuite.models import build, names
+from mergesuite.core import streams
+from mergesuite.models import batchnorm, build, names
 
 NAMES = [*names(), "resnet18", "shufflenet_v2_x0_5"]
 

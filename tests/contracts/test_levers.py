@@ -16,14 +16,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
-from mergesuite import digits, models, registry, spiking
+from mergesuite import models
+from mergesuite.core.runtime import Meter
+from mergesuite.core.streams import generator
+from mergesuite.data import digits
+from mergesuite.data.images import Normalise
+from mergesuite.experiment import declared
+from mergesuite.experiment.spec import Recipe
 from mergesuite.fitness import Evaluator
-from mergesuite.images import Normalise
 from mergesuite.methods import create
-from mergesuite.runtime import Meter
-from mergesuite.spec import Recipe
-from mergesuite.streams import generator
-from mergesuite.train import Trainer
+from mergesuite.models import spiking
+from mergesuite.stages.train import Trainer
 from mergesuite.weights import WeightSpace
 
 LEVERS = ("fold", "reject", "order", "remember")
@@ -54,7 +57,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 
 CASES = [
     pytest.param(name, params, id=f"{name}-{number}")
-    for name, entry in registry.methods().items()
+    for name, entry in declared.methods().items()
     if entry.kind == "population"
     for number, params in enumerate(SETTINGS.get(name, [{}]))
 ]

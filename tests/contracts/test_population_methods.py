@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from mergesuite import registry
+from mergesuite.core.streams import generator
+from mergesuite.experiment import declared
 from mergesuite.methods import create
-from mergesuite.streams import generator
 
 D = 12
 SETTINGS: dict[str, list[dict[str, Any]]] = {
@@ -53,7 +53,7 @@ COUNTS = {"interpolation-grid": 2}
 
 CASES = [
     pytest.param(name, params, id=f"{name}-{number}")
-    for name, entry in registry.methods().items()
+    for name, entry in declared.methods().items()
     if entry.kind == "population"
     for number, params in enumerate(SETTINGS.get(name, [{}]))
 ]

@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mergesuite.streams import Recorded
+from mergesuite.core.streams import Recorded
 
 FORMAT = "golden vectors 1"
 FOLDER = Path(

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from mergesuite.core.streams import Recorded
 from mergesuite.methods import create
-from mergesuite.streams import Recorded
 
 from .records import agree, cases, exceeding, positions, tensor
 

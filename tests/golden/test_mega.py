@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from mergesuite.core.streams import Recorded
 from mergesuite.methods import create
-from mergesuite.streams import Recorded
 
 from .records import agree, cases, numbers, tensor
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mergesuite import loading, registry, spec
-from mergesuite.plan import Jobs, read_config
+from mergesuite.experiment import declared, loading, spec
+from mergesuite.experiment.jobs import Jobs, read_config
 
 ROOT = Path(__file__).parents[2]
 REPLICATIONS = ROOT / "replications"
@@ -113,9 +113,9 @@ def test_subjects_of_entries_and_models_do_not_collide(paper):
 @every_folder
 def test_citations_are_registered(paper):
     loaded = load(paper)
-    assert loaded.cite.key in registry.CITATIONS
+    assert loaded.cite.key in declared.CITATIONS
     for entry in loaded.methods.values():
-        assert registry.method_fields(entry.use).cite in registry.CITATIONS
+        assert declared.method_fields(entry.use).cite in declared.CITATIONS
 
 
 @every_folder
@@ -139,7 +139,7 @@ def test_reduced_profiles_say_why_values_cannot_be_compared(paper, profile):
 def test_protocols_and_controls_are_all_there(paper, profile):
     methods = load(paper, profile).methods.values()
     main = {"sa-shade": "sa-shade", "mega": "mega"}.get(paper, paper)
-    if main not in registry.methods():
+    if main not in declared.methods():
         pytest.skip(f"{paper} has no method of its own name")
     assert {m.protocol for m in methods if m.use == main} == {"published", "released", "clean"}
     assert any(m.leaky for m in methods)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
-from mergesuite import data, models, ranks, streams
-from mergesuite.batchnorm import reestimate
+from mergesuite import data, models
+from mergesuite.core import ranks, streams
 from mergesuite.fitness import Evaluator
 from mergesuite.methods import create
+from mergesuite.models.batchnorm import reestimate
 from mergesuite.weights import WeightSpace
 
 CASES = {

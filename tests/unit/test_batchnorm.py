@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
-from mergesuite import batchnorm, streams
+from mergesuite.core import streams
 from mergesuite.errors import UserError
-from mergesuite.models import build
+from mergesuite.models import batchnorm, build
 
 
 def random_images(n, size=8):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mergesuite import train
+from mergesuite.stages import train
 
 ROOT = Path(__file__).parents[2]
 FOLDER, DOCS = ROOT / "benchmarks", ROOT / "docs"

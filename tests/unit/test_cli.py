@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from mergesuite import hits, models, store, streams
+from mergesuite import models
 from mergesuite.cli import build_parser, main
-from mergesuite.merge import Population
-from mergesuite.store import load_weights
-from mergesuite.train import Trainer
+from mergesuite.core import store, streams
+from mergesuite.core.store import load_weights
+from mergesuite.stages import hits
+from mergesuite.stages.merge import Population
+from mergesuite.stages.train import Trainer
 
 SIZES = ["--sizes", "fit=200", "search=80", "test=60"]
 PROBLEM = ["--model", "resnet8-w8", "--data", "digits", *SIZES]

@@ -10,9 +10,13 @@ import pytest
 import report_fixture as fixture
 from scipy import stats as scipy_stats
 
-from mergesuite import compare, gains, hits, loading, pairs, spec, tables
 from mergesuite.errors import UserError
-from mergesuite.wording import NOTHING
+from mergesuite.experiment import loading, spec
+from mergesuite.judge import compare, gains
+from mergesuite.judge import samples as pairs
+from mergesuite.report import tables
+from mergesuite.report.wording import NOTHING
+from mergesuite.stages import hits
 
 
 @pytest.fixture

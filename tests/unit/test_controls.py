@@ -9,12 +9,12 @@ import torch
 from sklearn.metrics import log_loss
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from mergesuite import batchnorm, streams
-from mergesuite.evaluate import Outputs, combine, evaluate, measures
+from mergesuite.core import streams
+from mergesuite.experiment.spec import Data
 from mergesuite.methods import create
-from mergesuite.models import build
-from mergesuite.problem import Problem
-from mergesuite.spec import Data
+from mergesuite.models import batchnorm, build
+from mergesuite.stages.evaluate import Outputs, combine, evaluate, measures
+from mergesuite.stages.problem import Problem
 from mergesuite.weights import WeightSpace
 
 NAN, INF = float("nan"), float("inf")

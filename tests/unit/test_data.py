@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from mergesuite import data
-from mergesuite.catalogue import DATASET_INFO
 from mergesuite.errors import UserError
+from mergesuite.experiment.datasets import DATASET_INFO
 
 SMALL = {"fit": 60, "search": 30, "test": 40}
 

@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from mergesuite import digits, portable
+from mergesuite.core import portable
+from mergesuite.data import digits
 from mergesuite.errors import UserError
 
 # SHA-256 over the bytes of every image of a split, in order. A change of any of these is a change

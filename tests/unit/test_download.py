@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mergesuite import download
+from mergesuite.data import download
 from mergesuite.errors import UserError
 
 CONTENT = np.random.default_rng(3).bytes(1_000_000)

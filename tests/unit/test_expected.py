@@ -8,7 +8,7 @@ import pytest
 import report_fixture as fixture
 from scipy import stats as scipy_stats
 
-from mergesuite import expected
+from mergesuite.judge import expected
 
 VERSIONS = {"torch": "2.15.0", "mergesuite": "0.1.0", "python": "3.11"}
 

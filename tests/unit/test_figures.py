@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 import report_fixture as fixture
 
-from mergesuite import compare, figures, loading, traces
+from mergesuite.experiment import loading
+from mergesuite.judge import compare
+from mergesuite.report import figures, traces
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mergesuite import models, streams
-from mergesuite.batchnorm import reestimate
+from mergesuite import models
+from mergesuite.core import streams
+from mergesuite.data.images import Normalise
 from mergesuite.fitness import Evaluator
-from mergesuite.graphed import graphed
-from mergesuite.images import Normalise
+from mergesuite.fitness.graphed import graphed
+from mergesuite.models.batchnorm import reestimate
 from mergesuite.weights import WeightSpace
 
 N = 130  # no multiple of the chunk, and the last chunk is short

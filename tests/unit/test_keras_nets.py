@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from mergesuite import keras_nets, streams
-from mergesuite.models import build
+from mergesuite.core import streams
+from mergesuite.models import build, keras_nets
 
 
 @pytest.mark.parametrize(

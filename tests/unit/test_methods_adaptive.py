@@ -7,11 +7,11 @@ import pytest
 import torch
 from scipy import stats
 
+from mergesuite.core.streams import Recorded, generator
 from mergesuite.methods import create
 from mergesuite.methods.de import sinusoid, trigonometric_weights
 from mergesuite.methods.lshade_epsin import LshadeEpsin, sizes
 from mergesuite.methods.shade import Memory, Shade, archived, weighted_means
-from mergesuite.streams import Recorded, generator
 
 
 def finish(method, score):

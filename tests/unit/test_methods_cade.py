@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
+from mergesuite.core.streams import Recorded, generator
 from mergesuite.methods import create
 from mergesuite.methods.cade import granular_rate
-from mergesuite.streams import Recorded, generator
 
 
 @pytest.mark.parametrize("rate", [1e-9, 2**-24, 2**-24 * 1.5, 1e-6, 0.3, 0.8, 1.0])

@@ -5,11 +5,11 @@ import pytest
 import torch
 from scipy import stats
 
+from mergesuite.core.streams import Draws, Recorded, generator
 from mergesuite.errors import UserError
 from mergesuite.methods import create
 from mergesuite.methods.de import clip, cross, donor, force, others
 from mergesuite.methods.pool import Pool, counted
-from mergesuite.streams import Draws, Recorded, generator
 
 
 def population(count, d, seed=0):

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from mergesuite import streams
+from mergesuite.core import streams
 from mergesuite.errors import UserError
 from mergesuite.models import build
-from mergesuite.resnet import CifarResNet
+from mergesuite.models.resnet import CifarResNet
 
 
 def test_unknown_name_is_refused_with_the_nearest():

@@ -5,9 +5,11 @@ import shlex
 import pytest
 import yaml
 
-from mergesuite import loading, plan, registry, runs, spec
 from mergesuite.cli import build_parser
 from mergesuite.errors import UserError
+from mergesuite.experiment import declared, loading, spec
+from mergesuite.experiment import jobs as plan
+from mergesuite.stages import runs
 
 PAPER = {
     "title": "t",
@@ -119,7 +121,7 @@ def test_merge_arguments_read_back_to_the_same_settings(jobs, subject):
     assert read_data(options) == work.data_of(subject)
     params = runs.pairs(options.set, "--set")
     assert params == entry.params
-    assert registry.check_params(entry.use, params) == registry.check_params(
+    assert declared.check_params(entry.use, params) == declared.check_params(
         entry.use, entry.params
     )
     given = runs.pairs(options.fitness, "--fitness")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mergesuite import provenance
+from mergesuite.core import provenance
 
 ORIGINAL = provenance.PACKAGE
 

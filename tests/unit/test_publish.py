@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 
-from mergesuite import publish
 from mergesuite.errors import UserError
+from mergesuite.report import publish
 
 
 def finished(folder, text):

@@ -9,8 +9,8 @@ from pathlib import Path
 import play_ranks
 import pytest
 
-from mergesuite import store
-from mergesuite.ranks import ALONE
+from mergesuite.core import store
+from mergesuite.core.ranks import ALONE
 
 SIZES = ["--sizes", "fit=100", "search=80", "test=60"]
 PROBLEM = ["--model", "resnet8-w8", "--data", "digits", *SIZES]

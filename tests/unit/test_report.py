@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 import pytest
 import report_fixture as fixture
 
-from mergesuite import compare, figures, report
+from mergesuite.judge import compare
+from mergesuite.report import figures, page
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "path", "use"}
 
@@ -55,7 +56,7 @@ def made(tmp_path_factory):
     shutil.copytree(folder, folders[1])
     shutil.copytree(results / "laptop" / "mega", results / "laptop" / "other")
     out = results / "laptop" / "report" / "index.html"
-    report.write(folders, "laptop", results, out)
+    page.write(folders, "laptop", results, out)
     return folders, results, out.read_text()
 
 
@@ -117,7 +118,7 @@ def test_commands_and_environment_are_named(made):
 def test_the_same_files_make_the_same_page(made, tmp_path):
     folders, results, text = made
 
-    report.write(folders, "laptop", results, tmp_path / "again.html")
+    page.write(folders, "laptop", results, tmp_path / "again.html")
 
     assert (tmp_path / "again.html").read_text() == text
 
@@ -125,7 +126,7 @@ def test_the_same_files_make_the_same_page(made, tmp_path):
 def test_a_paper_without_results_is_on_the_page(made, tmp_path):
     folder = made[0][0]
 
-    report.write([folder], "laptop", tmp_path, tmp_path / "index.html")
+    page.write([folder], "laptop", tmp_path, tmp_path / "index.html")
 
     text = (tmp_path / "index.html").read_text()
     assert "No results under this profile yet" in text
@@ -133,8 +134,8 @@ def test_a_paper_without_results_is_on_the_page(made, tmp_path):
 
 
 def test_captions_and_alternatives_cover_the_figures():
-    assert set(report.CAPTIONS) == set(report.ALTERNATIVES) == set(figures.NAMES)
+    assert set(page.CAPTIONS) == set(page.ALTERNATIVES) == set(figures.NAMES)
 
 
 def test_a_path_before_the_program_is_left_out_of_commands():
-    assert report._short("/a/b/mergesuite merge --seed 1") == "mergesuite merge --seed 1"
+    assert page._short("/a/b/mergesuite merge --seed 1") == "mergesuite merge --seed 1"

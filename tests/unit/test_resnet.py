@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from mergesuite import resnet, streams
+from mergesuite.core import streams
 from mergesuite.errors import UserError
-from mergesuite.models import build
+from mergesuite.models import build, resnet
 
 
 @pytest.mark.parametrize(

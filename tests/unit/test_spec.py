@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mergesuite import loading, registry
 from mergesuite.errors import UserError
+from mergesuite.experiment import declared, loading
 
 SMALL = {
     "title": "t",
@@ -90,7 +90,7 @@ def test_a_reported_number_needs_a_source(tmp_path):
 def test_the_registry_agrees_with_the_classes():
     from mergesuite.methods import create
 
-    for name, entry in registry.methods().items():
+    for name, entry in declared.methods().items():
         made = create(name)
         assert made.name == name
         assert made.cite == entry.cite
@@ -99,13 +99,13 @@ def test_the_registry_agrees_with_the_classes():
 
 
 def test_every_citation_is_known():
-    assert {e.cite for e in registry.methods().values()} <= registry.CITATIONS.keys()
+    assert {e.cite for e in declared.methods().values()} <= declared.CITATIONS.keys()
 
 
 @pytest.mark.parametrize("module", ["spec", "registry", "plan", "store", "stats", "compare"])
 def test_building_the_dag_needs_no_torch(module):
     code = (
-        f"import sys, mergesuite.{module}; from mergesuite import registry; registry.methods(); "
+        f"import sys, mergesuite.{module}; from mergesuite import registry; declared.methods(); "
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from mergesuite import batchnorm, spiking, streams
+from mergesuite.core import streams
 from mergesuite.errors import UserError
-from mergesuite.models import build
+from mergesuite.models import batchnorm, build, spiking
 
 BRANCH = torch.tensor([0.0, 0.0, 1.0, 1.0])
 SHORTCUT = torch.tensor([0.0, 1.0, 0.0, 1.0])

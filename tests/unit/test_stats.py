@@ -10,7 +10,7 @@ from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW, ttost_paired
 
-from mergesuite import stats
+from mergesuite.judge import stats
 
 A = [0.812, 0.807, 0.821, 0.799, 0.815]
 B = [0.809, 0.801, 0.811, 0.803, 0.802]

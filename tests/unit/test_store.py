@@ -4,7 +4,7 @@ import pickle
 import pytest
 import torch
 
-from mergesuite import store
+from mergesuite.core import store
 from mergesuite.errors import UserError
 
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from scipy import stats
 
-from mergesuite.streams import Draws, Recorded, as_draws, derive, generator
+from mergesuite.core.streams import Draws, Recorded, as_draws, derive, generator
 
 
 def test_seeds_do_not_depend_on_the_process():
-    code = "from mergesuite.streams import derive; print(derive('a', 1, 'b'))"
+    code = "from mergesuite.core.streams import derive; print(derive('a', 1, 'b'))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(other.stdout) == derive("a", 1, "b")
 

@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 import report_fixture as fixture
 
-from mergesuite import compare, loading, markup, spec, tables, wording
+from mergesuite.experiment import loading, spec
+from mergesuite.judge import compare
+from mergesuite.report import markup, tables, wording
 
 
 @pytest.fixture(scope="module")

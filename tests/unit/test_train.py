@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from mergesuite import models, store, streams
+from mergesuite import models
+from mergesuite.core import store, streams
+from mergesuite.core.runtime import Meter
+from mergesuite.data.images import PAD, Augment, Normalise
 from mergesuite.errors import UserError
-from mergesuite.images import PAD, Augment, Normalise
-from mergesuite.runtime import Meter
-from mergesuite.spec import Recipe
-from mergesuite.train import Trainer, learning_rate, make_optimiser, train
+from mergesuite.experiment.spec import Recipe
+from mergesuite.stages.train import Trainer, learning_rate, make_optimiser, train
 
 N = 60
 

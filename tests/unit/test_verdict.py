@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mergesuite import verdict
-from mergesuite.verdict import Evidence
+from mergesuite.judge import verdict
+from mergesuite.judge.verdict import Evidence
 
 FOR = Evidence(n=5, low=0.004, high=0.016, p=0.004, reported=True, equivalent=True)
 NOISE = replace(FOR, low=-0.004, high=0.016, p=0.2)

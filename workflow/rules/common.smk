@@ -2,7 +2,7 @@ import os
 
 from snakemake.exceptions import WorkflowError
 
-from mergesuite import plan
+from mergesuite.experiment import jobs as plan
 from mergesuite.errors import UserError
 
 try:

@@ -2,8 +2,8 @@
 
 A *population method* searches: it follows ask/tell (`Population` says how) and never sees data,
 only scores. A *one-step* method computes its result from the parents. All declare their parameters
-as annotated `Field`s in the class body; `mergesuite.registry` reads these without importing torch,
-so that a spec is checked in a moment.
+as annotated `Field`s in the class body; `mergesuite.experiment.declared` reads these without
+importing torch, so that a spec is checked in a moment.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mergesuite import registry
+from mergesuite.core.streams import Draws, DrawSource, as_draws
 from mergesuite.errors import UserError
-from mergesuite.spec import Recipe
-from mergesuite.streams import Draws, DrawSource, as_draws
+from mergesuite.experiment import declared
+from mergesuite.experiment.spec import Recipe
 
 METHODS: dict[str, type[Method]] = {}
 PROTOCOLS = ("published", "released", "clean")
@@ -57,7 +57,7 @@ class Method:
         Raises:
             UserError: an unknown parameter or a value out of range; all are listed.
         """
-        for key, value in registry.check_params(self.name, params).items():
+        for key, value in declared.check_params(self.name, params).items():
             setattr(self, key, value)
 
 
@@ -159,7 +159,7 @@ class FurtherTraining(Method, ABC):
 
 
 def method(name: str, *, cite: str) -> Callable[[type], type]:
-    """Register a class under `name`; `cite` is the key of its source in `registry.CITATIONS`."""
+    """Register a class under `name`; `cite` is the key of its source in `declared.CITATIONS`."""
 
     def register(cls: type) -> type:
         if name in METHODS:
@@ -177,7 +177,7 @@ def named(name: str) -> type[Method]:
     Raises:
         UserError: no such method; the nearest name is given.
     """
-    registry.method_fields(name)
+    declared.method_fields(name)
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
     return METHODS[name]

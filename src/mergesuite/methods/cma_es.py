@@ -16,9 +16,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from mergesuite.core.streams import DrawSource
 from mergesuite.methods import Population, Proposal, method, started
 from mergesuite.methods.pool import counted
-from mergesuite.streams import DrawSource
 
 
 @method("cma-es", cite="hansen2001")

@@ -16,11 +16,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from mergesuite.core.streams import DrawSource
 from mergesuite.methods import Proposal, method
 from mergesuite.methods.de import clip, cross, donor, others, rand_1_bin
 from mergesuite.methods.generational import Generational
 from mergesuite.methods.pool import counted
-from mergesuite.streams import DrawSource
 
 WINDOW = 20_000
 """Trials, of all strategies and outcomes, from which SaDE learns."""

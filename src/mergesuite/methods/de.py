@@ -15,9 +15,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from mergesuite.core.streams import DrawSource
 from mergesuite.methods import method
 from mergesuite.methods.generational import Generational
-from mergesuite.streams import DrawSource
 
 Index = Tensor | slice
 EVERYWHERE = slice(None)

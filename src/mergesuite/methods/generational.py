@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from mergesuite.core.streams import DrawSource
 from mergesuite.methods import Population, Proposal
 from mergesuite.methods.pool import Pool, spread
-from mergesuite.streams import DrawSource
 
 
 class Generational(Population):

@@ -16,9 +16,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from mergesuite.core.streams import DrawSource
 from mergesuite.errors import UserError
 from mergesuite.methods import Population, Proposal, method, started
-from mergesuite.streams import DrawSource
 
 
 @method("mega", cite="mega2024")

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mergesuite.core.streams import DrawSource
 from mergesuite.methods import started
-from mergesuite.streams import DrawSource
 
 
 class Pool:

@@ -19,11 +19,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from mergesuite.core.streams import DrawSource
 from mergesuite.methods import method
 from mergesuite.methods.de import clip, cross, donor, force, lehmer, others
 from mergesuite.methods.generational import Generational
 from mergesuite.methods.pool import Pool
-from mergesuite.streams import DrawSource
 
 TERMINAL = -1.0
 """L-SHADE's mark of a CR slot that stays at 0."""

@@ -7,8 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from mergesuite.core.streams import DrawSource
 from mergesuite.methods import Population, Proposal, method, started
-from mergesuite.streams import DrawSource
 
 
 @method("greedy-soup", cite="wortsman2022")

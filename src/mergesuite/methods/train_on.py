@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from mergesuite.experiment.spec import Recipe
 from mergesuite.methods import FurtherTraining, method
-from mergesuite.spec import Recipe
 
 
 @method("train-on", cite="control")

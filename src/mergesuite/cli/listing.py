@@ -1,0 +1,97 @@
+"""What `mergesuite list` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mergesuite.errors import UserError
+from mergesuite.experiment import declared, loading
+from mergesuite.experiment.datasets import DATASET_INFO
+from mergesuite.experiment.jobs import REPLICATIONS, papers_there
+
+Rows = list[dict[str, Any]]
+
+
+def papers() -> Rows:
+    """The replications of this folder, with the number of claims and reported numbers."""
+    rows = []
+    for name in papers_there():
+        folder = REPLICATIONS / name
+        paper = loading.paper(folder)
+        rows.append(
+            {
+                "name": name,
+                "title": paper.title,
+                "citation": citation(paper.cite.key),
+                "claims": len(paper.claims),
+                "reported": len(loading.reported(folder)),
+            }
+        )
+    return rows
+
+
+def _methods(wanted: Callable[[str], bool]) -> Rows:
+    return [
+        {
+            "name": entry.name,
+            "kind": entry.kind,
+            "summary": entry.summary,
+            "citation": citation(entry.cite),
+            "parameters": {
+                name: field.default for name, field in entry.params.model_fields.items()
+            },
+        }
+        for entry in declared.methods().values()
+        if wanted(entry.cite)
+    ]
+
+
+def methods() -> Rows:
+    """Every method and control."""
+    return _methods(lambda cite: True)
+
+
+def controls() -> Rows:
+    """The controls alone: what a method has to beat."""
+    free = {"control", "wortsman2022", "izmailov2018", "huang2017", "hansen2001"}
+    return _methods(lambda cite: cite in free)
+
+
+def models() -> Rows:
+    """The networks of this suite; any name of timm or torchvision works too."""
+    from mergesuite.models import FAMILIES
+
+    return [
+        {"name": name, "summary": family.summary, "citation": citation(family.cite)}
+        for family in FAMILIES
+        for name in family.names
+    ]
+
+
+def datasets() -> Rows:
+    """The data sets; folder:PATH takes any folder of images."""
+    return [{"name": name, **facts} for name, facts in DATASET_INFO.items()]
+
+
+def citation(key: str) -> str:
+    """The citation called `key`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if key not in declared.CITATIONS:
+        raise UserError(
+            f"no citation is called {key!r}{declared.nearest(key, declared.CITATIONS)}: "
+            "add it to CITATIONS in src/mergesuite/declared.py"
+        )
+    return declared.CITATIONS[key]
+
+
+LISTS: dict[str, Callable[[], Rows]] = {
+    "papers": papers,
+    "methods": methods,
+    "controls": controls,
+    "models": models,
+    "datasets": datasets,
+}

@@ -1,0 +1,134 @@
+"""The machine side of a run: device, threads, determinism, cost."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from mergesuite.core import provenance, ranks
+from mergesuite.errors import UserError
+
+
+def device(name: str = "auto") -> torch.device:
+    """The device to compute on: "auto" takes a GPU where there is one.
+
+    Raises:
+        UserError: a GPU is asked for and there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no GPU here; use --device cpu or auto")
+    if name == "cuda" and ranks.count() > 1:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    return torch.device(name)
+
+
+def describe(where: torch.device) -> str:
+    """The device's own name, as it is written next to numbers."""
+    if where.type == "cuda":
+        return torch.cuda.get_device_name(where)
+    return provenance.processor()
+
+
+KEEP = 1 << 30
+"""Bytes of freed memory that the C library holds on to."""
+LARGE = 1 << 26
+"""Bytes from which a block goes back to the system when it is freed: vectors of large nets would
+otherwise leave gaps."""
+
+
+def settle() -> None:
+    """Make float32 mean float32, and the same bytes come out each time; keep freed memory.
+
+    TF32 defaults moved between torch releases, so the choice is made here and not inherited. Sums
+    depend on the number of threads: it is one unless OMP_NUM_THREADS says otherwise.
+    """
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
+    _keep_memory()
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def _keep_memory() -> None:
+    """Let glibc reuse activations instead of giving them back to the system after every batch.
+
+    Fetching activations anew costs a tenth to a half of an evaluation on a CPU. Other C libraries
+    lack `mallopt` or ignore it.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # malloc.h
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, LARGE)
+        libc.mallopt(trim_threshold, KEEP)
+
+
+class Meter:
+    """Counts what a run costs: images forward and backward, evaluations, seconds, memory."""
+
+    def __init__(self) -> None:
+        """Start the clock."""
+        self.cost = {
+            "forward_images": 0,
+            "backward_images": 0,
+            "evaluations_asked": 0,
+            "evaluations_computed": 0,
+        }
+        self._seconds = 0.0
+        self._start = time.perf_counter()
+
+    def add(self, **counts: int) -> None:
+        """Add to the counts by name."""
+        for name, count in counts.items():
+            self.cost[name] += count
+
+    @property
+    def seconds(self) -> float:
+        """Wall time in this and in resumed processes."""
+        return self._seconds + time.perf_counter() - self._start
+
+    def state(self) -> dict[str, Any]:
+        """Counts and seconds so far."""
+        return {"cost": dict(self.cost), "seconds": self.seconds}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on counting from `state`."""
+        self.cost = dict(state["cost"])
+        self._seconds = state["seconds"]
+        self._start = time.perf_counter()
+
+    def peak_mb(self, where: torch.device) -> float:
+        """Most memory held so far in MB: of the GPU if that is the device, else of the process."""
+        if where.type == "cuda":
+            return torch.cuda.max_memory_allocated(where) / 2**20
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def progress(steps: Iterable[Any], label: str, total: int | None = None) -> Iterator[Any]:
+    """`steps` with a progress bar where stderr is a terminal."""
+    yield from tqdm(
+        steps,
+        desc=label,
+        total=total,
+        leave=False,
+        unit="step",
+        disable=not (sys.stderr.isatty() and ranks.first()),
+    )
+
+
+def log(message: str) -> None:
+    """One line on stderr, above any progress bar."""
+    if ranks.first():
+        tqdm.write(message, file=sys.stderr)

@@ -1,0 +1,247 @@
+"""Data sets as three splits in memory: fit, search, test.
+
+`load` is the whole interface. Where a data set comes without a search split, a fixed permutation of
+its training images makes one: it depends on no seed, so that every parent, method and control of
+every study sees the same division. `seed` only chooses which images a smaller `sizes` keeps.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mergesuite.core.portable import permutation
+from mergesuite.data import archives, digits, folders
+from mergesuite.data.sources import SPLITS, LazySplit, Source
+from mergesuite.errors import UserError
+from mergesuite.experiment.datasets import DATASET_INFO
+from mergesuite.experiment.declared import nearest
+
+Loader = Callable[[str, Path], Source]
+
+
+class Split(NamedTuple):
+    """Images uint8 `[n, 3, h, w]` and labels int64 `[n]`."""
+
+    images: Tensor
+    labels: Tensor
+
+
+class Splits:
+    """A data set; a split is read when it is first asked for.
+
+    Attributes:
+        classes: number of classes.
+    """
+
+    def __init__(
+        self, name: str, source: Source, rows: Mapping[str, np.ndarray], seed: int
+    ) -> None:
+        """The `rows` of each split of `source`; `name` and `seed` go into the manifest."""
+        self._name, self._source, self._rows, self._seed = name, source, rows, seed
+        self.classes = len(source.classes)
+
+    @functools.cached_property
+    def fit(self) -> Split:
+        """What networks are trained on."""
+        return self.first("fit", None)
+
+    @functools.cached_property
+    def search(self) -> Split:
+        """What searches score on."""
+        return self.first("search", None)
+
+    @functools.cached_property
+    def test(self) -> Split:
+        """What results are measured on."""
+        return self.first("test", None)
+
+    def first(self, split: str, count: int | None) -> Split:
+        """The first `count` images of a split; only these are read."""
+        rows, lazy = self._rows[split][:count], self._source.splits[split]
+        images = np.ascontiguousarray(lazy.read(rows))
+        return Split(torch.from_numpy(images), torch.from_numpy(lazy.labels[rows]))
+
+    @functools.cached_property
+    def statistics(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """`mean` and `std`."""
+        return channel_statistics(self.fit.images)
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """Per channel, over the fit split, of values in [0, 1]."""
+        return self.statistics[0]
+
+    @property
+    def std(self) -> tuple[float, float, float]:
+        """Population standard deviation, as `mean`."""
+        return self.statistics[1]
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """JSON values: name, sizes, SHA-256 of the content and the choice of every split, files."""
+        contents = {}
+        for split in SPLITS:
+            images, labels = getattr(self, split)
+            contents[split] = _digest(images.numpy(), labels.numpy().astype("<i8"))
+        return {
+            "name": self._name,
+            "seed": self._seed,
+            "classes": list(self._source.classes),
+            "sizes": {split: len(rows) for split, rows in self._rows.items()},
+            "content": contents,
+            "indices": {
+                split: _digest(self._source.splits[split].indices[rows].astype("<i8"))
+                for split, rows in self._rows.items()
+            },
+            "files": dict(self._source.files),
+        }
+
+
+def root_folder(root: str | Path | None = None) -> Path:
+    """Where published data sets are looked for: `root`, else `MERGESUITE_DATA`, else a cache.
+
+    Raises:
+        UserError: `MERGESUITE_DATA` names no folder.
+    """
+    if root is not None:
+        return Path(root).expanduser()
+    if named := os.environ.get("MERGESUITE_DATA"):
+        folder = Path(named).expanduser()
+        if not folder.is_dir():
+            raise UserError(
+                f"MERGESUITE_DATA should name a folder with data, found none at {folder}: "
+                "correct or unset it"
+            )
+        return folder
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "mergesuite"
+
+
+def load(
+    name: str,
+    root: str | Path | None = None,
+    sizes: Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> Splits:
+    """Load data set `name`: one of `DATASETS`, or `folder:PATH` / `folder:PATH@SIDE`.
+
+    Args:
+        name: a registered name, or an image folder with or without the prefix `folder:`.
+        root: folder with published data sets; see `root_folder`.
+        sizes: images to keep per split; a split that is not named is kept whole.
+        seed: which images a smaller size keeps; a larger size keeps those of a smaller one too.
+
+    Raises:
+        UserError: unknown name, missing or damaged data, an empty class, more images asked for
+            than there are.
+    """
+    source = _loader(name)(name, root_folder(root) if name in DATASETS else Path())
+    _check_promise(name, source)
+    chosen = {split: _choose(name, split, source, dict(sizes or {}), seed) for split in SPLITS}
+    return Splits(name, source, chosen, seed)
+
+
+def channel_statistics(
+    images: Tensor,
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and population standard deviation per channel of uint8 `[n, 3, h, w]`, in [0, 1].
+
+    The sums are of integers and therefore exact: the same floats on every machine.
+    """
+    total, squares = (
+        torch.zeros(3, dtype=torch.int64),
+        torch.zeros(3, dtype=torch.int64),
+    )
+    for block in images.split(1024):
+        values = block.transpose(0, 1).flatten(1).int()
+        total += values.sum(1)
+        squares += (values * values).sum(1)
+    count = images.numel() // 3
+    mean = [t / (count * 255) for t in total.tolist()]
+    std = [
+        (s * count - t * t) ** 0.5 / (count * 255)
+        for t, s in zip(total.tolist(), squares.tolist(), strict=True)
+    ]
+    return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+
+
+def _loader(name: str) -> Loader:
+    """The function that reads `name`."""
+    if name in DATASETS:
+        return DATASETS[name]
+    if name.startswith("folder:") or Path(re.sub(r"@\d+$", "", name)).is_dir():
+        return folders.load
+    raise UserError(
+        f"no data set is called {name!r}{nearest(name, DATASETS)}; expected one of "
+        f"{', '.join(DATASETS)}, or folder:PATH for a folder of images"
+    )
+
+
+def _check_promise(name: str, source: Source) -> None:
+    """A data set that holds another number of images than published is damaged."""
+    for split, promised in DATASET_INFO.get(name, {}).get("splits", {}).items():
+        found = len(source.splits[split].labels)
+        if found != promised:
+            raise UserError(
+                f"{name} should have {promised} {split} images, found {found}: "
+                "delete the damaged copy and fetch it again"
+            )
+
+
+def _choose(name: str, split: str, source: Source, sizes: dict[str, int], seed: int) -> np.ndarray:
+    """The rows of a split to keep, in ascending order."""
+    if unknown := set(sizes) - set(SPLITS):
+        raise UserError(f"sizes has {sorted(unknown)}: expected only {', '.join(SPLITS)}")
+    there = len(source.splits[split].labels)
+    wanted = sizes.get(split, there)
+    if not 0 < wanted <= there:
+        raise UserError(
+            f"{name} has {there} {split} images, {wanted} were asked for: "
+            f"set the size of {split} to 1..{there}"
+        )
+    if wanted == there:
+        return np.arange(there)
+    # The stream does not depend on where a folder lies, only on how many images there are.
+    stream = name if name in DATASETS else "folder"
+    return np.sort(permutation(there, "data", stream, split, "subset", seed)[:wanted])
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    """SHA-256 over the bytes of arrays, one after the other."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _digits(name: str, root: Path) -> Source:
+    """The embedded data sets: only the images asked for are composed."""
+    splits = {}
+    for split in SPLITS:
+        planned = digits.plan(name, split)
+        splits[split] = LazySplit(planned.labels, planned.sources, _composer(planned))
+    return Source(splits, tuple(str(digit) for digit in range(digits.CLASSES[name])), {})
+
+
+def _composer(planned: digits.Plan) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda rows: digits.compose(planned, rows)
+
+
+DATASETS: dict[str, Loader] = {
+    "digits": _digits,
+    "digits5": _digits,
+    "cifar10": archives.cifar,
+    "cifar100": archives.cifar,
+    "mnist": archives.mnist,
+    "fashion-mnist": archives.mnist,
+}

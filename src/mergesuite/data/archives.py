@@ -1,0 +1,159 @@
+"""CIFAR-10, CIFAR-100, MNIST and Fashion-MNIST, read by torchvision and verified.
+
+Addresses, file names and checksums are those of the installed torchvision, read at run time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mergesuite.core.portable import permutation
+from mergesuite.data import download
+from mergesuite.data.sources import LazySplit, Source
+from mergesuite.errors import UserError
+
+SEARCH_SHARE = 10
+"""One training image in so many goes to the search split."""
+
+
+def cifar(name: str, root: Path) -> Source:
+    """CIFAR-10 or CIFAR-100 (fine labels) from `root`, downloaded if it is not there.
+
+    Fit and search split are a fixed permutation of the 50,000 training images.
+
+    Raises:
+        UserError: a file is missing or damaged, or the download failed.
+    """
+    from torchvision import datasets
+
+    cls = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    folder = root / cls.base_folder
+    if not folder.is_dir():
+        archive = download.fetch(
+            [cls.url],
+            root / cls.filename,
+            {"md5": cls.tgz_md5},
+            f"a folder with {folder.name}",
+        )
+        _unpack(archive, folder)
+    listed = {
+        **dict(cls.train_list),
+        **dict(cls.test_list),
+        str(cls.meta["filename"]): str(cls.meta["md5"]),
+    }
+    for file, md5 in listed.items():
+        _verify(folder / file, md5)
+    # The sums were just verified, so that the pickles inside are the published ones.
+    train, test = (cls(str(root), train=part, download=False) for part in (True, False))
+    files = {f"{folder.name}/{file}": f"md5:{md5}" for file, md5 in listed.items()}
+    return _source(name, _planar(train), _planar(test), tuple(train.classes), files)
+
+
+def mnist(name: str, root: Path) -> Source:
+    """MNIST or Fashion-MNIST from `root`, zero-padded to 32x32, the grey channel three times.
+
+    Raises:
+        UserError: a file is missing or damaged, or the download failed.
+    """
+    from torchvision import datasets
+
+    cls = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}[name]
+    folder = root / cls.__name__ / "raw"
+    names = [file.removesuffix(".gz") for file, _ in cls.resources]
+    for file, md5 in cls.resources:
+        plain = folder / file.removesuffix(".gz")
+        if not plain.is_file():
+            urls = [mirror + file for mirror in cls.mirrors]
+            packed = download.fetch(
+                urls, folder / file, {"md5": md5}, f"a folder with {cls.__name__}"
+            )
+            _gunzip(packed, plain)
+    try:
+        train, test = (cls(str(root), train=part, download=False) for part in (True, False))
+    except (AssertionError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"the files in {folder} should be those of {name}, found others ({error}): "
+            "delete the folder and fetch it again"
+        ) from None
+    files = {
+        f"{cls.__name__}/raw/{file}": f"sha256:{download.digest(folder / file, 'sha256')}"
+        for file in names
+    }
+    return _source(name, _padded(train), _padded(test), tuple(train.classes), files)
+
+
+def _source(
+    name: str,
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    classes: tuple[str, ...],
+    files: dict[str, str],
+) -> Source:
+    """Three splits: training images are divided, test images stay as they are."""
+    images, labels = train
+    order = permutation(len(labels), "data", name, "division")
+    held = len(labels) // SEARCH_SHARE
+    splits = {}
+    for split, rows in (
+        ("fit", np.sort(order[held:])),
+        ("search", np.sort(order[:held])),
+    ):
+        splits[split] = LazySplit(
+            labels[rows], rows, lambda chosen, rows=rows: images[rows[chosen]]
+        )
+    splits["test"] = LazySplit(test[1], np.arange(len(test[1])), lambda chosen: test[0][chosen])
+    return Source(splits, classes, files)
+
+
+def _planar(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Images `(n, 3, 32, 32)` and labels of a torchvision CIFAR."""
+    return dataset.data.transpose(0, 3, 1, 2), np.asarray(dataset.targets, dtype=np.int64)
+
+
+def _padded(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Images `(n, 3, 32, 32)` and labels of a torchvision MNIST."""
+    grey = np.pad(dataset.data.numpy(), ((0, 0), (2, 2), (2, 2)))
+    shape = (len(grey), 3, *grey.shape[1:])
+    return np.broadcast_to(grey[:, None], shape), dataset.targets.numpy().astype(np.int64)
+
+
+def _verify(file: Path, md5: str) -> None:
+    """Refuse a file of a data set that is missing or has another checksum than published."""
+    if not file.is_file():
+        raise UserError(
+            f"expected {file.name} in {file.parent}, found no such file: "
+            f"delete {file.parent} to have it fetched again, or copy the whole data set"
+        )
+    found = download.digest(file, "md5")
+    if found != md5:
+        raise UserError(
+            f"{file} should have md5 {md5}, found {found}: "
+            f"it is damaged; delete {file.parent} and fetch the data set again"
+        )
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack a verified archive so that `folder` appears whole, then drop the archive."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as scratch:
+        with tarfile.open(archive) as tar:
+            tar.extractall(scratch, filter="data")
+        with contextlib.suppress(OSError):
+            # Another process may have been faster: its copy is as good as ours.
+            (Path(scratch) / folder.name).rename(folder)
+    archive.unlink(missing_ok=True)
+
+
+def _gunzip(packed: Path, plain: Path) -> None:
+    """Unpack one verified file under a temporary name, then rename it."""
+    scratch = plain.with_name(f".{plain.name}.part")
+    with gzip.open(packed) as source, scratch.open("wb") as target:
+        shutil.copyfileobj(source, target)
+    scratch.replace(plain)

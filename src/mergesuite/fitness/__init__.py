@@ -1,0 +1,5 @@
+"""How good a candidate is: `Evaluator` counts exactly, and as little as it can."""
+
+from mergesuite.fitness.evaluator import Evaluator, Scores
+
+__all__ = ["Evaluator", "Scores"]

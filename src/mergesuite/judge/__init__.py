@@ -1,0 +1,1 @@
+"""Reported against measured: samples, statistics, gains, verdicts, pinned numbers."""

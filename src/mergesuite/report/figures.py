@@ -1,0 +1,250 @@
+"""The five figures of a paper, as SVG and PDF. The only module that imports matplotlib.
+
+Every figure shows single seeds, not only their mean, and what a search on test images produced is
+marked. A figure whose inputs are not there says which in words. The bytes depend on the data
+alone: no dates, a fixed salt for the ids inside the SVG.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mergesuite.core import store
+from mergesuite.experiment import loading, spec
+from mergesuite.judge.gains import gain_points, gains, leakage
+from mergesuite.judge.samples import read_runs
+from mergesuite.report import drawing, traces
+from mergesuite.report.drawing import CYCLE, GREY, INK, PROTOCOLS
+
+NAMES = ("fitness", "segment", "gains", "reported", "leakage")
+UNITS = {"accuracy": "accuracy (%)", "cross-entropy": "cross-entropy (nats)"}
+
+STYLE: Any = {
+    "font.family": ["DejaVu Sans", "sans-serif"],
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.7,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.8,
+    "figure.facecolor": "white",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mergesuite",
+    "pdf.fonttype": 42,
+    "axes.unicode_minus": True,
+}
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def words(text: str) -> Figure:
+    """A figure that says why there is none."""
+    figure = _figure(7.2, 1.1)
+    figure.text(0.02, 0.5, text, va="center", ha="left", color=GREY, fontsize=10, wrap=True)
+    return figure
+
+
+def _panels(count: int, height: float = 3.1, width: float = 7.2) -> tuple[Figure, list[Axes]]:
+    """Up to two panels in a row, the y axis of each its own."""
+    columns = min(2, count)
+    rows = math.ceil(count / columns)
+    figure = _figure(width, height * rows)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    axes = list(grid.flat)
+    for unused in axes[count:]:
+        unused.set_visible(False)
+    return figure, axes[:count]
+
+
+def _legend_below(figure: Figure, axes: list[Axes]) -> None:
+    """One legend for all panels, each label once."""
+    found: dict[str, Any] = {}
+    for axis in axes:
+        found |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    if found:
+        columns = min(len(found), 4)
+        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
+
+
+def fitness(paper: spec.Paper, runs: pd.DataFrame, folder: Path) -> Figure:
+    """Best fitness so far over evaluations: a panel per population, a line per method."""
+    found = traces.read(paper, folder)
+    keys = list(dict.fromkeys((t.population, t.metric) for t in found))
+    if not keys:
+        return words("No search has left a trace yet: run `mergesuite merge` first.")
+    colour = dict(zip(dict.fromkeys(t.entry for t in found), CYCLE * 9, strict=False))
+    figure, axes = _panels(len(keys))
+    for axis, (population, metric) in zip(axes, keys, strict=True):
+        here = [t for t in found if (t.population, t.metric) == (population, metric)]
+        for entry in dict.fromkeys(t.entry for t in here):
+            leaky = paper.methods[entry].leaky
+            seeds = [t for t in here if t.entry == entry]
+            drawing.curves(axis, seeds, colour[entry], drawing.label_of(entry, leaky), leaky)
+        if metric == "accuracy":
+            drawing.parent_lines(axis, paper, runs, here)
+        axis.set(title=population, xlabel="fitness evaluations")
+        axis.set_ylabel(f"best fitness: {UNITS[metric]}")
+    _legend_below(figure, axes)
+    return figure
+
+
+def segment(paper: spec.Paper, folder: Path) -> Figure:
+    """Accuracy and cross-entropy on the straight line between two parents, per treatment."""
+    found = [t for t in traces.read(paper, folder, segment=True) if "alpha" in t.frame]
+    populations = list(dict.fromkeys(t.population for t in found))
+    there = {(t.population, t.metric) for t in found}
+    keys = [(p, metric) for p in populations for metric in UNITS if (p, metric) in there]
+    if not keys:
+        return words("No interpolation grid was run for these populations.")
+    figure, axes = _panels(len(keys))
+    for axis, (population, metric) in zip(axes, keys, strict=True):
+        here = [t for t in found if (t.population, t.metric) == (population, metric)]
+        for treatment, split in dict.fromkeys((t.batchnorm, t.split) for t in here):
+            seeds = [t for t in here if (t.batchnorm, t.split) == (treatment, split)]
+            drawing.segments(axis, seeds, treatment, f"BatchNorm {treatment}, {split}")
+        axis.set(title=population, ylabel=UNITS[metric], xlim=(-0.03, 1.03))
+        axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["parent A", "¼", "½", "¾", "parent B"])
+    _legend_below(figure, axes)
+    return figure
+
+
+def gains_strip(paper: spec.Paper, runs: pd.DataFrame) -> Figure:
+    """Gain on test over the best parent: all replicates, mean and interval."""
+    table, points = gains(paper, runs), gain_points(paper, runs)
+    table, points = (
+        t[(t["against"] == "best-parent") & (t["split"] == "test")] for t in (table, points)
+    )
+    populations = list(dict.fromkeys(table["population"]))
+    if not populations:
+        return words("No merged network has been measured next to its best parent yet.")
+    most = max(int((table["population"] == p).sum()) for p in populations)
+    figure, axes = _panels(len(populations), height=1.1 + 0.17 * most)
+    for axis, population in zip(axes, populations, strict=True):
+        drawing.strip(
+            axis,
+            table[table["population"] == population],
+            points[points["population"] == population],
+        )
+        axis.set(title=population, xlabel="gain over best parent (points)")
+    _legend_below(figure, axes)
+    return figure
+
+
+def reported(verdicts: pd.DataFrame) -> Figure:
+    """What the paper reports, what we measure, and what is left under protocol clean."""
+    kinds: dict[str, pd.DataFrame] = {}
+    for row in verdicts.to_dict("records"):
+        kind = "factor" if row["effect"] == "ratio" else str(row["metric"])
+        kinds[kind] = pd.concat([kinds.get(kind, pd.DataFrame()), pd.DataFrame([row])])
+    if not kinds:
+        return words("This replication states no claims.")
+    heights = [0.55 + 0.42 * len(rows) for rows in kinds.values()]
+    figure = _figure(7.2, sum(heights) + 0.7)
+    grid = figure.subplots(len(kinds), 1, squeeze=False, height_ratios=heights)
+    axes = list(grid.flat)
+    for axis, (kind, rows) in zip(axes, kinds.items(), strict=True):
+        drawing.claim_rows(axis, kind, rows)
+    _legend_below(figure, axes)
+    return figure
+
+
+def leaks(paper: spec.Paper, runs: pd.DataFrame) -> Figure:
+    """The gain of one method under published, released and clean, side by side."""
+    table = leakage(paper, runs)
+    table = table[table["own"].astype(bool)]
+    keys = list(
+        dict.fromkeys(zip(table["method"], table["parents"], table["population"], strict=True))
+    )
+    if not keys:
+        return words("No method was run under more than one protocol.")
+    points = gain_points(paper, runs)
+    points = points[(points["against"] == "best-parent") & (points["split"] == "test")]
+    rows = [keys[i : i + 4] for i in range(0, len(keys), 4)]  # more names would run together
+    figure = _figure(7.2, 0.7 + 2.7 * len(rows))
+    axes = list(figure.subplots(len(rows), 1, squeeze=False, sharey=True).flat)
+    for axis, some in zip(axes, rows, strict=True):
+        _leak_row(axis, table, points, some)
+    _legend_below(figure, axes)
+    return figure
+
+
+def _leak_row(
+    axis: Axes, table: pd.DataFrame, points: pd.DataFrame, keys: list[tuple[Any, ...]]
+) -> None:
+    """One group of protocols for each (method, parents, population)."""
+    axis.axhline(0, color=INK, lw=1)
+    for x, (method, parents, population) in enumerate(keys):
+        same = (table["method"] == method) & (table["parents"] == parents)
+        rows = table[same & (table["population"] == population)].to_dict("records")
+        rows.sort(key=lambda row: list(PROTOCOLS).index(row["protocol"]))
+        for i, row in enumerate(rows):
+            mine = points["entry"] == row["entry"]
+            mine &= points["population"] == population
+            mine &= points["batchnorm"] == row["batchnorm"]
+            place = x + (i - (len(rows) - 1) / 2) * min(0.22, 0.8 / len(rows))
+            drawing.upright(axis, row, points[mine]["gain"], place)
+    names = [f"{m}{' (best parent)' * (p == 'best')}\n{q}" for m, p, q in keys]
+    axis.set_xticks(range(len(keys)), names)
+    axis.set_xlim(-0.6, len(keys) - 0.4)
+    axis.set_ylabel("gain over best parent\non test (points)")
+    axis.grid(axis="x", visible=False)
+
+
+def make(
+    paper: spec.Paper, runs: pd.DataFrame, verdicts: pd.DataFrame, folder: Path
+) -> dict[str, Figure]:
+    """All figures of a paper, by the names of `NAMES`."""
+    drawn: dict[str, Callable[[], Figure]] = {
+        "fitness": lambda: fitness(paper, runs, folder),
+        "segment": lambda: segment(paper, folder),
+        "gains": lambda: gains_strip(paper, runs),
+        "reported": lambda: reported(verdicts),
+        "leakage": lambda: leaks(paper, runs),
+    }
+    with mpl.rc_context(STYLE):
+        return {name: draw() for name, draw in drawn.items()}
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write one figure as `path`, SVG or PDF by its suffix, without dates."""
+    kind = path.suffix.removeprefix(".")
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    with mpl.rc_context(STYLE), store.whole(path) as temporary:
+        figure.savefig(temporary, format=kind, metadata=undated)
+
+
+def write(paper_folder: Path, profile: str, results: Path) -> None:
+    """Write `figures/{fitness,segment,gains,reported,leakage}.{svg,pdf}`."""
+    folder = results / profile / paper_folder.name
+    runs, verdicts = read_runs(folder / "runs.csv"), store.read_csv(folder / "verdicts.csv")
+    drawn = make(loading.paper(paper_folder, profile), runs, verdicts, folder)
+    for name, figure in drawn.items():
+        for kind in ("svg", "pdf"):
+            save(figure, folder / "figures" / f"{name}.{kind}")

@@ -1,0 +1,87 @@
+"""A table, and how it is written for readers: Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from mergesuite.report.wording import LEAK, MINUS, NOTHING, TIMES
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: `numbers` for machines, `shown` for readers (strings only)."""
+
+    name: str
+    caption: str
+    numbers: pd.DataFrame
+    shown: pd.DataFrame
+    notes: list[str] = field(default_factory=list)
+
+
+def markdown(table: Table) -> str:
+    """The table with caption and notes; columns of numbers are flush right."""
+    if table.shown.empty:
+        return f"{table.caption}\n\nNothing to show: no subject of this kind was measured.\n"
+    from tabulate import tabulate
+
+    escaped = table.shown.map(lambda cell: str(cell).replace("|", r"\|"))
+    body = tabulate(
+        escaped.to_numpy().tolist(),
+        headers=list(escaped.columns),
+        tablefmt="pipe",
+        disable_numparse=True,
+        colalign=["left" if c in TEXT else "right" for c in escaped.columns],
+    )
+    return "\n\n".join([table.caption, body, *table.notes]) + "\n"
+
+
+TEXT = {"subject", "claim", "verdict", "metric", "method", "protocol", "BatchNorm"}
+"""Columns that are words: flush left."""
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    MINUS: "$-$", "±": r"$\pm$", TIMES: r"$\times$", LEAK: r"$\dagger$", NOTHING: "--", "<": "$<$",
+    ">": "$>$",
+}  # fmt: skip
+
+
+def escape(text: object) -> str:
+    """Text for LaTeX, character by character, so that nothing is escaped twice."""
+    return "".join(_LATEX.get(character, character) for character in str(text))
+
+
+def latex(table: Table) -> str:
+    """A `table` environment that needs no package.
+
+    Cells are in braces: a `[` after a line break would be read as its argument.
+    """
+    columns = list(table.shown.columns)
+    if not columns:
+        return f"% {table.caption} Nothing to show: no subject of this kind was measured.\n"
+    line: Callable[[list[Any]], str] = lambda cells: (  # noqa: E731
+        "  " + " & ".join("{" + escape(cell) + "}" for cell in cells) + r" \\"
+    )
+    align = "".join("l" if column in TEXT else "r" for column in columns)
+    rows = [line(list(row)) for row in table.shown.itertuples(index=False)]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{escape(table.caption)}}}",
+            rf"\label{{tab:{table.name}}}",
+            rf"\begin{{tabular}}{{{align}}}",
+            r"  \hline",
+            line(columns),
+            r"  \hline",
+            *rows,
+            r"  \hline",
+            r"\end{tabular}",
+            r"\par\footnotesize " + " ".join(escape(note) for note in table.notes),
+            r"\end{table}",
+            "",
+        ]
+    )

@@ -1,0 +1,260 @@
+"""One page for a reader: verdicts first, then their evidence, then how it was made.
+
+The page is a single file that needs no network and no script. Everything that comes from a spec or
+a run is escaped by the template; only our own SVG files are put in as they are, after `embed`.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from mergesuite import __version__
+from mergesuite.core import store
+from mergesuite.experiment import declared, loading, spec
+from mergesuite.judge.samples import read_runs
+from mergesuite.judge.verdict import COLOURS, MEANINGS, VERDICTS
+from mergesuite.report import tables, traces
+from mergesuite.report.markup import TEXT, Table
+from mergesuite.report.wording import LEAK, LEAK_NOTE, NOTHING, factor, interval, number, there
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+CAPTIONS = {
+    "reported": "Reported against measured. Diamonds: the paper's difference, in a band of the "
+    "margin within which a measurement counts as equal. Dots: measured, with 95 % t interval, in "
+    "the colour of the verdict. Squares: the same claim under protocol clean.",
+    "leakage": "The gain of one method under each protocol, each with the BatchNorm treatment it "
+    "prescribes. Hollow: the search saw test images. Small dots: single replicates; bars: 95 % t "
+    "interval of the mean.",
+    "gains": "Gain on test over the best parent with the same BatchNorm treatment (average: as "
+    "trained). Small dots: replicates; bars: 95 % t interval; hollow: the search saw test images; "
+    "an arrow: a mean off the scale.",
+    "fitness": "Best fitness so far. Thin: replicates; thick: their mean while all of them run; "
+    "dashed: searches that see test images. Horizontal: the best parent, as trained.",
+    "segment": "Accuracy and cross-entropy on the straight line between two parents. A valley of "
+    "the one and a hill of the other are a loss barrier: the parents' average is then no better "
+    "than the middle. Thin: replicates; thick: their mean.",
+}
+ALTERNATIVES = {
+    "reported": "Dot plot of reported and measured differences, one row per claim",
+    "leakage": "Dot plot of gains under protocols published, released and clean",
+    "gains": "Strip plot of gains over the best parent, one row per method",
+    "fitness": "Line plot of best fitness over fitness evaluations, one line per method",
+    "segment": "Line plots of accuracy and cross-entropy from parent A to parent B",
+}
+
+
+def embed(svg: str, prefix: str, title: str) -> str:
+    """An SVG file as an inline element whose ids cannot meet those of another one.
+
+    The prolog and the metadata (which names external vocabularies) go, the size follows the page,
+    and `title` is what a screen reader says.
+    """
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'\bid="', f'id="{prefix}-', body)
+    body = re.sub(r'href="#', f'href="#{prefix}-', body)
+    body = re.sub(r"url\(#", f"url(#{prefix}-", body)
+    body = body.replace("*{", f"#{prefix} *{{")
+    head, rest = body.split(">", 1)
+    width = re.search(r'\bwidth="([\d.]+)pt"', head)
+    head = re.sub(r'\s(?:width|height)="[^"]*"', "", head)
+    size = f' style="max-width:{float(width[1]) * 4 / 3:.0f}px"' if width else ""
+    label = html.escape(title)
+    return (
+        f'{head} id="{prefix}" role="img" aria-label="{label}"{size}><title>{label}</title>{rest}'
+    )
+
+
+def claims(paper: spec.Paper, verdicts: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the page says about each claim."""
+    found = []
+    for row in verdicts.to_dict("records"):
+        ratio, metric = row["effect"] == "ratio", str(row["metric"])
+        claim = paper.claims.get(str(row["claim"]))
+        found.append(
+            {
+                "name": row["claim"],
+                "text": row["text"],
+                "verdict": row["verdict"],
+                "why": row["why"],
+                "leaky": bool(row["leaky"]),
+                "unit": _unit(ratio, metric),
+                "place": _place(row),
+                "comparison": f"{row['subject']} against {row['against']}",
+                "reported": _effect(ratio, metric, row["reported_difference"]),
+                "measured": _effect(ratio, metric, row["difference"], row["low"], row["high"]),
+                "clean": _effect(
+                    ratio, metric, row["clean_difference"], row["clean_low"], row["clean_high"]
+                ),
+                "values": [number(row[k], metric) for k in ("measured", "measured_against")],
+                "n": int(row["n"]),
+                "p": f"{row['p_holm']:.2g}" if there(row["p_holm"]) else NOTHING,
+                "spread_kind": row["spread_kind"],
+                "rows": [*claim.reported, *claim.reported_against] if claim else [],
+            }
+        )
+    return found
+
+
+def _effect(ratio: bool, metric: str, mean: Any, low: Any = None, high: Any = None) -> str:
+    return factor(mean, low, high) if ratio else interval(mean, low, high, metric)
+
+
+def _unit(ratio: bool, metric: str) -> str:
+    if ratio:
+        return ""
+    return {"accuracy": "points", "cross_entropy": "nats"}.get(metric, metric.replace("_", " "))
+
+
+def _place(row: Mapping[Any, Any]) -> str:
+    parts = [str(row["metric"]).replace("_", " ")]
+    if row["split"] != "-":
+        parts.append(f"on {row['split']}")
+    if row["batchnorm"] != "-":
+        parts.append(f"BatchNorm {row['batchnorm']}")
+    return ", ".join(parts)
+
+
+def section(paper_folder: Path, profile: str, results: Path) -> dict[str, Any]:
+    """Everything the page says about one paper; without results, what there is of its spec."""
+    paper, slug = loading.paper(paper_folder, profile), paper_folder.name
+    folder = results / profile / slug
+    base = {
+        "slug": slug,
+        "paper": paper,
+        "citation": declared.CITATIONS.get(paper.cite.key, paper.cite.key),
+        "methods": _methods(paper),
+    }
+    if not (folder / "runs.csv").is_file() or not (folder / "verdicts.csv").is_file():
+        return {**base, "claims": [], "tables": [], "figures": [], "commands": [], "origin": []}
+    runs, verdicts = read_runs(folder / "runs.csv"), store.read_csv(folder / "verdicts.csv")
+    records = traces.records(folder)
+    return {
+        **base,
+        "claims": claims(paper, verdicts),
+        "tables": [_table(table) for table in tables.make(paper, runs, verdicts)],
+        "figures": _figures(folder / "figures", slug),
+        "commands": _commands(records),
+        "origin": _origin(records),
+    }
+
+
+def _methods(paper: spec.Paper) -> list[dict[str, str]]:
+    """The entries of the spec with what they use and whom to cite."""
+    known = declared.methods()
+    rows = []
+    for slug, entry in paper.methods.items():
+        method = known[entry.use]
+        rows.append(
+            {
+                "entry": f"{slug} {LEAK}" if entry.leaky else slug,
+                "use": entry.use,
+                "protocol": entry.protocol,
+                "summary": method.summary,
+                "cite": declared.CITATIONS.get(method.cite, method.cite),
+            }
+        )
+    return rows
+
+
+def _table(table: Table) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "caption": table.caption,
+        "columns": [str(column) for column in table.shown.columns],
+        "text": [column in TEXT for column in table.shown.columns],
+        "rows": table.shown.to_numpy().tolist(),
+        "notes": table.notes,
+    }
+
+
+def _figures(folder: Path, slug: str) -> list[dict[str, str]]:
+    found = []
+    for name in CAPTIONS:
+        file = folder / f"{name}.svg"
+        if file.is_file():
+            svg = embed(file.read_text(encoding="utf-8"), f"{slug}-{name}", ALTERNATIVES[name])
+            found.append({"name": name, "caption": CAPTIONS[name], "svg": svg})
+    return found
+
+
+def _commands(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each subject the command of its first run, with how many others there are."""
+    found: dict[str, dict[str, Any]] = {}
+    for record in records:
+        subject = record["run"].split("/")[1]
+        row = found.setdefault(
+            subject, {"subject": subject, "command": str(record.get("command", "")), "runs": 0}
+        )
+        row["runs"] += 1
+    for row in found.values():
+        row["command"] = _short(row["command"])
+    return list(found.values())
+
+
+def _short(command: str) -> str:
+    """A command that starts at the program, not at some interpreter's path."""
+    try:
+        parts = shlex.split(command)
+    except ValueError:
+        return command
+    start = next((i for i, part in enumerate(parts) if Path(part).name == "mergesuite"), None)
+    return command if start is None else shlex.join(["mergesuite", *parts[start + 1 :]])
+
+
+def _origin(records: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Commit, device and versions; where runs differ, each value with how many runs have it."""
+    seen: dict[str, Counter[str]] = {}
+    for record in records:
+        dirty = " with uncommitted changes" if record.get("dirty") else ""
+        values = {
+            "commit": f"{record.get('commit', 'unknown')}{dirty}",
+            "device": record.get("device", "unknown"),
+            "platform": record.get("platform", "unknown"),
+            **record.get("versions", {}),
+        }
+        for name, value in values.items():
+            seen.setdefault(name, Counter())[str(value)] += 1
+    return [
+        (name, " / ".join(f"{v} ({n} runs)" if len(counts) > 1 else v for v, n in counts.items()))
+        for name, counts in seen.items()
+    ]
+
+
+def page(sections: list[dict[str, Any]], profile: str) -> str:
+    """The page as HTML."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    counts = Counter(claim["verdict"] for part in sections for claim in part["claims"])
+    return environment.get_template("report.html").render(
+        sections=sections,
+        profile=profile,
+        total=counts.total(),
+        counts=[(name, counts[name]) for name in VERDICTS if counts[name]],
+        colours=COLOURS,
+        meanings=MEANINGS,
+        leak=LEAK,
+        leak_note=LEAK_NOTE,
+        nothing=NOTHING,
+        version=__version__,
+    )
+
+
+def write(papers: list[Path], profile: str, results: Path, out: Path) -> None:
+    """Write the page for all `papers` (folders of replications) to `out`."""
+    store.write_text(out, page([section(folder, profile, results) for folder in papers], profile))

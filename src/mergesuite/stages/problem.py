@@ -1,0 +1,84 @@
+"""A network and the data it is for: what training, merging and evaluating have in common."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mergesuite import data, models
+from mergesuite.core import store, streams
+from mergesuite.data.images import Normalise
+from mergesuite.errors import UserError
+from mergesuite.experiment.spec import Data
+from mergesuite.weights import check_fit
+
+
+@dataclass
+class Problem:
+    """A model's name, a data set, and the device to work on.
+
+    Attributes:
+        build: name for `models.build`.
+        options: further arguments of `models.build`.
+        data: the data set, how much of it, and whether inputs are normalised.
+        device: where images and networks are.
+    """
+
+    build: str
+    data: Data
+    device: torch.device
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Find the data; a split is read when it is asked for."""
+        self._splits = data.load(self.data.name, sizes=self.data.counts() or None)
+        self.classes = self._splits.classes
+        self.mean, self.std = self._splits.statistics if self.data.normalise else (None, None)
+        self.normalise = Normalise(self.mean, self.std, self.device)
+
+    def images(self, split: str) -> tuple[Tensor, Tensor]:
+        """uint8 images `(n, 3, h, w)` and int64 labels `(n,)` of a split, on the device."""
+        images, labels = getattr(self._splits, split)
+        return images.to(self.device), labels.to(self.device)
+
+    def first(self, split: str, count: int) -> Tensor:
+        """The first `count` images of a split, on the device; where possible no more are read."""
+        return self._splits.first(split, count).images.to(self.device)
+
+    def network(self, seed: int = 0) -> nn.Module:
+        """A freshly initialised network on the device; the stream is named by model and seed."""
+        rng = streams.generator("init", self.build, seed)
+        return models.build(self.build, self.classes, rng, **self.options).to(self.device)
+
+    @functools.cached_property
+    def _expected(self) -> dict[str, Tensor]:
+        return models.build(self.build, self.classes, **self.options).state_dict()
+
+    def load(self, path: Path) -> dict[str, Tensor]:
+        """A checkpoint's state dict, checked against this problem's network.
+
+        Raises:
+            UserError: the file is unreadable, is of another network, or holds weights that are
+                not finite.
+        """
+        state = store.load_weights(path)
+        model = f"model {self.build} with {self.classes} classes"
+        if extra := state.keys() - self._expected.keys():
+            raise UserError(
+                f"the weights in {path} have {min(extra)!r}, which {model} has not: "
+                "give the model and the data they were trained with"
+            )
+        # A file may lack BatchNorm's batch counters, which no result depends on.
+        shapes = {
+            name: tuple(tensor.shape)
+            for name, tensor in self._expected.items()
+            if name in state or tensor.is_floating_point()
+        }
+        check_fit(state, shapes, f"the weights in {path}", model)
+        return {**self._expected, **state}
