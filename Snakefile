@@ -1,27 +1,8 @@
-# mergesuite: data -> train -> merge -> evaluate -> collect -> compare -> tables, figures -> report.
-#
-# `snakemake --cores all` runs every paper at the profile of workflow/config.yaml;
-# `snakemake --cores all mega --config profile=smoke` runs one of them at another.
-from snakemake.utils import min_version
-
-min_version("9.19")
+# The workflow lies in workflow/, where its catalogue looks for it; `all` is its default target.
+include: "workflow/Snakefile"
 
 
-configfile: "workflow/config.yaml"
-
-
-include: "workflow/rules/common.smk"
-include: "workflow/rules/train.smk"
-include: "workflow/rules/merge.smk"
-include: "workflow/rules/compare.smk"
-include: "workflow/rules/report.smk"
-
-
-localrules:
-    all,
-
-
-rule all:
-    default_target: True
+rule default:
     input:
-        f"{ROOT}/report/index.html",
+        rules.all.input,
+    localrule: True

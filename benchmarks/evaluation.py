@@ -38,7 +38,7 @@ from mergesuite import data, models
 from mergesuite.core import provenance, runtime, store, streams
 from mergesuite.core.runtime import Meter
 from mergesuite.data.images import Normalise
-from mergesuite.experiment.spec import Recipe
+from mergesuite.experiment.settings import Recipe
 from mergesuite.fitness import Evaluator, Scores
 from mergesuite.fitness.evaluator import CHUNK
 from mergesuite.fitness.fold import Folded

@@ -43,7 +43,7 @@ from mergesuite import data, models
 from mergesuite.core import provenance, runtime, store
 from mergesuite.core.runtime import Meter
 from mergesuite.data.images import PAD, Normalise
-from mergesuite.experiment.spec import Recipe
+from mergesuite.experiment.settings import Recipe
 from mergesuite.stages.train import Trainer
 
 LOADERS = {"DataLoader": 0, "DataLoader, 1 worker": 1}

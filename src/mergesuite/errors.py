@@ -1,4 +1,9 @@
-"""The two ways in which a command ends without success."""
+"""The ways in which a command ends without success, and how a name that is not known is met."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -10,3 +15,9 @@ class UserError(Exception):
 
 class CheckFailed(Exception):
     """A check ran to its end and its answer is no: exit status 1."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """` (did you mean 'x'?)`, or nothing where no known name is close."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -22,7 +22,7 @@ from mergesuite.core.streams import generator
 from mergesuite.data import digits
 from mergesuite.data.images import Normalise
 from mergesuite.experiment import declared
-from mergesuite.experiment.spec import Recipe
+from mergesuite.experiment.settings import Recipe
 from mergesuite.fitness import Evaluator
 from mergesuite.methods import create
 from mergesuite.models import spiking

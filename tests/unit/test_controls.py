@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from mergesuite.core import streams
-from mergesuite.experiment.spec import Data
+from mergesuite.experiment.settings import Data
 from mergesuite.methods import create
 from mergesuite.models import batchnorm, build
 from mergesuite.stages.evaluate import Outputs, combine, evaluate, measures

@@ -86,7 +86,7 @@ def read_back(stage, arguments, *rest):
 
 
 def read_data(options):
-    return spec.Data.model_validate(
+    return settings.Data.model_validate(
         {
             "name": options.data,
             "sizes": runs.pairs(options.sizes, "--sizes"),
@@ -104,7 +104,7 @@ def test_train_arguments_read_back_to_the_same_settings(jobs, model):
     assert runs.pairs(options.option, "--option") == entry.options
     assert read_data(options) == work.paper.data_of(model)
     given = runs.pairs(options.set, "--set")
-    assert spec.check_settings(spec.Recipe, given, "--set") == entry.recipe
+    assert spec.check_settings(settings.Recipe, given, "--set") == entry.recipe
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_merge_arguments_read_back_to_the_same_settings(jobs, subject):
         entry.use, entry.params
     )
     given = runs.pairs(options.fitness, "--fitness")
-    assert spec.check_settings(spec.Fitness, given, "--fitness") == entry.fitness
+    assert spec.check_settings(settings.Fitness, given, "--fitness") == entry.fitness
     assert (options.protocol, options.part) == (entry.protocol, entry.part)
     assert (options.start_from, options.leaky) == (entry.parents, entry.leaky)
 
@@ -148,7 +148,7 @@ def test_defaults_are_left_out_of_the_arguments(jobs):
 
 
 def test_data_arguments_read_back():
-    data = spec.Data(name="folder:my images/a b", sizes={"fit": 3, "test": 4}, normalise=True)
+    data = settings.Data(name="folder:my images/a b", sizes={"fit": 3, "test": 4}, normalise=True)
     words = ["data", *shlex.split(plan.data_arguments(data)), "--out", "x"]
     assert read_data(build_parser().parse_args(words)) == data
 
@@ -273,4 +273,4 @@ def test_manifests_are_named_by_all_that_is_set(jobs):
     named = plan.manifests([work])
     assert sorted(d.name for d in named.values()) == ["digits", "folder:my images/a b"]
     assert all("/" not in slug and ":" not in slug for slug in named)
-    assert plan.slug(spec.Data.model_validate({"name": "digits"})) != plan.slug(work.paper.data)
+    assert plan.slug(settings.Data.model_validate({"name": "digits"})) != plan.slug(work.paper.data)

@@ -9,7 +9,7 @@ from mergesuite.core import store, streams
 from mergesuite.core.runtime import Meter
 from mergesuite.data.images import PAD, Augment, Normalise
 from mergesuite.errors import UserError
-from mergesuite.experiment.spec import Recipe
+from mergesuite.experiment.settings import Recipe
 from mergesuite.stages.train import Trainer, learning_rate, make_optimiser, train
 
 N = 60

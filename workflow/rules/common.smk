@@ -1,46 +1,69 @@
+import functools
 import os
+import shlex
+import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from mergesuite.experiment import jobs as plan
+from mergesuite.core import digests
 from mergesuite.errors import UserError
+from mergesuite.experiment import config as settings
+from mergesuite.experiment import jobs as planning
 
-try:
-    CONFIG = plan.read_config(config)
-    JOBS = {name: plan.Jobs(name, CONFIG) for name in plan.papers_there()}
-except UserError as error:
-    raise WorkflowError(str(error)) from None
 
-ROOT = f"{CONFIG.results}/{CONFIG.profile}"
-WHERE = f"--profile {CONFIG.profile} --results {CONFIG.results}"
-MANIFESTS = plan.manifests(list(JOBS.values()))
+def checked(ask, *arguments):
+    """The answer of `ask`, or an error in the words for its user."""
+    try:
+        return ask(*arguments)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+# The replications are those of this workflow, wherever it is run from.
+os.environ.setdefault(
+    settings.FOLDER,
+    config.get("replications")
+    or str(Path(str(workflow.current_basedir)).parents[1] / "replications"),
+)
+CONFIG = checked(settings.read_config, config)
+RESULTS = CONFIG.results
+PAPERS, BROKEN = settings.usable(CONFIG.profile)
+if CONFIG.papers:
+    PAPERS = CONFIG.papers
+for name, problem in BROKEN.items():
+    if name not in PAPERS:
+        print(f"left out: {name}: {problem}", file=sys.stderr)
+
+RUN = f"{RESULTS}/{{profile}}/{{paper}}"
 FIGURES = ["fitness", "segment", "gains", "reported", "leakage"]
 TABLES = ["results", "reported", "leakage", "cost"]
 
-# Local runs get no limit on GPUs from Snakemake, so a GPU job asks for its share of the cores:
-# then `--cores all` starts one per GPU. Without a GPU a job is one thread, and seeds fill the cores.
-GPUS = plan.gpus() if CONFIG.device != "cpu" else 0
-THREADS = max(1, (workflow.cores or 1) // GPUS) if GPUS else 1
-
 
 wildcard_constraints:
-    paper="|".join(JOBS) or "-",
+    profile=r"[a-z0-9-]+",
+    paper=r"[a-z0-9-]+",
+    model=r"[a-z0-9-]+",
+    subject=r"[a-z0-9-]+",
+    group=r"[a-z0-9_-]+",
+    seed=r"\d+",
 
 
-def manifest(paper, subject):
-    return f"{ROOT}/data/{plan.slug(JOBS[paper].data_of(subject))}.json"
+@functools.cache
+def jobs_of(paper, profile):
+    return checked(planning.Jobs, paper, profile, RESULTS)
 
 
-def metrics(wildcards):
-    jobs = JOBS[wildcards.paper]
-    return [f"{jobs.metrics(group, seeds)}.csv" for group, seeds in jobs.evaluations()]
+def jobs(wildcards):
+    """The jobs of the paper and profile that an output belongs to."""
+    return jobs_of(wildcards.paper, wildcards.profile)
 
 
-def hits(wildcards):
-    return [f"{file[:-4]}.hits.safetensors" for file in metrics(wildcards)]
+@functools.cache
+def manifests(profile):
+    return planning.manifests(profile)
 
 
-def option(name, values):
-    """`name value ...`, or nothing without values."""
-    values = list(values)
-    return " ".join([name, *values]) if values else ""
+def where(wildcards):
+    """The arguments that name a paper's results."""
+    return f"--profile {wildcards.profile} --results {shlex.quote(RESULTS)}"

@@ -1,37 +1,40 @@
 rule collect:
     input:
-        metrics=metrics,
-        hits=hits,
+        metrics=lambda w: [f"{name}.csv" for name in jobs(w).metrics()],
+        hits=lambda w: [f"{name}.hits.safetensors" for name in jobs(w).metrics()],
     output:
-        runs=f"{ROOT}/{{paper}}/runs.csv",
-        hits=f"{ROOT}/{{paper}}/runs.hits.safetensors",
+        runs=f"{RUN}/runs.csv",
+        hits=f"{RUN}/runs.hits.safetensors",
     log:
-        f"{ROOT}/{{paper}}/logs/collect.log",
-    conda:
-        "../../environment.yml"
+        f"{RUN}/logs/collect.log",
+    params:
+        where=where,
+        code=digests.code("judge.collect"),
     shell:
-        "mergesuite collect {input.metrics} --out {output.runs} 2> {log}"
+        "mergesuite collect --paper {wildcards.paper} {params.where} 2> {log:q}"
 
 
 rule compare:
     input:
-        runs=f"{ROOT}/{{paper}}/runs.csv",
-        hits=f"{ROOT}/{{paper}}/runs.hits.safetensors",
-        spec="replications/{paper}/paper.yaml",
-        reported="replications/{paper}/reported.csv",
+        runs=f"{RUN}/runs.csv",
+        hits=f"{RUN}/runs.hits.safetensors",
+        spec=lambda w: str(settings.folder_of(w.paper) / "paper.yaml"),
+        reported=lambda w: str(settings.folder_of(w.paper) / "reported.csv"),
     output:
-        verdicts=f"{ROOT}/{{paper}}/verdicts.csv",
-        gains=f"{ROOT}/{{paper}}/gains.csv",
-        leakage=f"{ROOT}/{{paper}}/leakage.csv",
+        verdicts=report(
+            f"{RUN}/verdicts.csv",
+            category="{paper}",
+            caption="../report/verdicts.rst",
+        ),
+        gains=f"{RUN}/gains.csv",
+        leakage=f"{RUN}/leakage.csv",
     log:
-        f"{ROOT}/{{paper}}/logs/compare.log",
-    conda:
-        "../../environment.yml"
+        f"{RUN}/logs/compare.log",
     params:
-        where=WHERE,
-        code=plan.code_digest("compare"),
+        where=where,
+        code=digests.code("judge.compare"),
     shell:
-        "mergesuite compare --paper {wildcards.paper} {params.where} 2> {log}"
+        "mergesuite compare --paper {wildcards.paper} {params.where} 2> {log:q}"
 
 
 rule tables:
@@ -39,37 +42,39 @@ rule tables:
         rules.compare.output,
     output:
         expand(
-            f"{ROOT}/{{{{paper}}}}/tables/{{table}}.{{kind}}",
+            f"{RESULTS}/{{{{profile}}}}/{{{{paper}}}}/tables/{{table}}.{{kind}}",
             table=TABLES,
             kind=["csv", "md", "tex"],
         ),
     log:
-        f"{ROOT}/{{paper}}/logs/tables.log",
-    conda:
-        "../../environment.yml"
+        f"{RUN}/logs/tables.log",
     params:
-        where=WHERE,
-        code=plan.code_digest("tables"),
+        where=where,
+        code=digests.code("report.tables"),
     shell:
-        "mergesuite tables --paper {wildcards.paper} {params.where} 2> {log}"
+        "mergesuite tables --paper {wildcards.paper} {params.where} 2> {log:q}"
 
 
 rule figures:
     input:
         rules.compare.output,
     output:
-        report(
-            expand(f"{ROOT}/{{{{paper}}}}/figures/{{figure}}.svg", figure=FIGURES),
-            category="{paper}",
-            caption="../report/figures.rst",
+        **{
+            figure: report(
+                f"{RUN}/figures/{figure}.svg",
+                category="{paper}",
+                caption=f"../report/{figure}.rst",
+            )
+            for figure in FIGURES
+        },
+        pdf=expand(
+            f"{RESULTS}/{{{{profile}}}}/{{{{paper}}}}/figures/{{figure}}.pdf",
+            figure=FIGURES,
         ),
-        expand(f"{ROOT}/{{{{paper}}}}/figures/{{figure}}.pdf", figure=FIGURES),
     log:
-        f"{ROOT}/{{paper}}/logs/figures.log",
-    conda:
-        "../../environment.yml"
+        f"{RUN}/logs/figures.log",
     params:
-        where=WHERE,
-        code=plan.code_digest("figures"),
+        where=where,
+        code=digests.code("report.figures"),
     shell:
-        "mergesuite figures --paper {wildcards.paper} {params.where} 2> {log}"
+        "mergesuite figures --paper {wildcards.paper} {params.where} 2> {log:q}"

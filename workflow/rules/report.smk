@@ -2,51 +2,53 @@ localrules:
     check,
 
 
-# One target per paper: `snakemake --cores all mega`.
-for paper in JOBS:
+def shown(wildcards):
+    """The papers on a page: all that are configured on the index, else the one it is named for."""
+    return PAPERS if wildcards.page == "index" else [wildcards.page]
+
+
+rule report:
+    input:
+        lambda w: expand(
+            f"{RESULTS}/{w.profile}/{{paper}}/figures/{{figure}}.svg",
+            paper=shown(w),
+            figure=FIGURES,
+        ),
+        lambda w: expand(
+            f"{RESULTS}/{w.profile}/{{paper}}/tables/{{table}}.md",
+            paper=shown(w),
+            table=TABLES,
+        ),
+    output:
+        f"{RESULTS}/{{profile}}/report/{{page}}.html",
+    log:
+        f"{RESULTS}/{{profile}}/logs/report/{{page}}.log",
+    params:
+        where=where,
+        papers=shown,
+        code=digests.code("report.page"),
+    shell:
+        "mergesuite report --papers {params.papers} {params.where} --out {output:q} 2> {log:q}"
+
+
+rule check:
+    input:
+        expand(f"{RESULTS}/{CONFIG.profile}/{{paper}}/runs.csv", paper=PAPERS),
+    log:
+        f"{RESULTS}/{CONFIG.profile}/logs/check.log",
+    params:
+        papers=PAPERS,
+    shell:
+        "mergesuite check --papers {params.papers} --profile {CONFIG.profile}"
+        " --results {RESULTS:q} 2>&1 | tee {log:q}"
+
+
+# Targets, not stages: `snakemake --cores all mega` makes the page of one paper.
+for paper in settings.papers_there():
 
     rule:
         name:
             paper
         input:
-            expand(f"{ROOT}/{paper}/figures/{{figure}}.svg", figure=FIGURES),
-            expand(f"{ROOT}/{paper}/tables/{{table}}.md", table=TABLES),
+            f"{RESULTS}/{CONFIG.profile}/report/{paper}.html",
         localrule: True
-
-
-rule report:
-    input:
-        expand(
-            f"{ROOT}/{{paper}}/figures/{{figure}}.svg",
-            paper=CONFIG.papers,
-            figure=FIGURES,
-        ),
-        expand(
-            f"{ROOT}/{{paper}}/tables/{{table}}.md", paper=CONFIG.papers, table=TABLES
-        ),
-    output:
-        f"{ROOT}/report/index.html",
-    log:
-        f"{ROOT}/logs/report.log",
-    conda:
-        "../../environment.yml"
-    params:
-        where=WHERE,
-        papers=CONFIG.papers,
-        code=plan.code_digest("report"),
-    shell:
-        "mergesuite report --papers {params.papers} {params.where} --out {output} 2> {log}"
-
-
-rule check:
-    input:
-        expand(f"{ROOT}/{{paper}}/runs.csv", paper=CONFIG.papers),
-    log:
-        f"{ROOT}/logs/check.log",
-    conda:
-        "../../environment.yml"
-    params:
-        where=WHERE,
-        papers=CONFIG.papers,
-    shell:
-        "mergesuite check --papers {params.papers} {params.where} 2>&1 | tee {log}"

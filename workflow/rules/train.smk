@@ -1,47 +1,34 @@
 rule data:
     output:
-        f"{ROOT}/data/{{slug}}.json",
+        f"{RESULTS}/{{profile}}/data/{{slug}}.json",
     log:
-        f"{ROOT}/logs/data/{{slug}}.log",
-    conda:
-        "../../environment.yml"
+        f"{RESULTS}/{{profile}}/logs/data/{{slug}}.log",
     params:
-        data=lambda w: plan.data_arguments(MANIFESTS[w.slug]),
-        code=plan.code_digest("data"),
+        data=lambda w: planning.data_arguments(manifests(w.profile)[w.slug]),
+        code=lambda w: planning.data_code(manifests(w.profile)[w.slug]),
     shell:
-        "mergesuite data {params.data} --out {output} 2> {log}"
+        "mergesuite data {params.data} --out {output:q} 2> {log:q}"
 
 
-# One rule for all trainings, written out once per model and group of seeds, like that of merge.smk.
-for paper, jobs in JOBS.items():
-    for model, seeds in jobs.trainings():
-
-        rule:
-            name:
-                f"train_{paper}_{model}_{seeds[0]}"
-            input:
-                manifest=manifest(paper, model),
-                start=[file for seed in seeds for file in jobs.start(model, seed)],
-            output:
-                [
-                    f"{jobs.run(model, seed)}/{file}"
-                    for seed in seeds
-                    for file in ["model.safetensors", "curve.csv", "run.json"]
-                ],
-            log:
-                f"{jobs.folder}/logs/train/{model}-s{seeds[0]}.log",
-            conda:
-                "../../environment.yml"
-            threads: THREADS
-            resources:
-                gpu=min(GPUS, 1),
-            params:
-                arguments=jobs.train_arguments(model),
-                start=lambda w, input: option("--start", input.start),
-                seeds=seeds,
-                out=lambda w, output: os.path.dirname(os.path.dirname(output[0])),
-                device=CONFIG.device,
-                code=plan.code_digest("train"),
-            shell:
-                "mergesuite train {params.arguments} {params.start} --seeds {params.seeds}"
-                " --device {params.device} --out {params.out} 2> {log}"
+rule train:
+    input:
+        manifest=lambda w: jobs(w).manifest(w.model),
+        start=lambda w: jobs(w).start(w.model, int(w.seed)) or [],
+    output:
+        weights=f"{RUN}/train/{{model}}/s{{seed}}/model.safetensors",
+        epochs=directory(f"{RUN}/train/{{model}}/s{{seed}}/epochs"),
+        curve=f"{RUN}/train/{{model}}/s{{seed}}/curve.csv",
+        record=f"{RUN}/train/{{model}}/s{{seed}}/run.json",
+    log:
+        f"{RUN}/logs/train/{{model}}/s{{seed}}.log",
+    priority: 2
+    params:
+        arguments=lambda w: jobs(w).train_arguments(w.model),
+        start=lambda w, input: (
+            f"--start {shlex.quote(input.start)}" if input.start else ""
+        ),
+        out=lambda w, output: os.path.dirname(output.record),
+        code=lambda w: jobs(w).code(w.model),
+    shell:
+        "mergesuite train {params.arguments} {params.start} --seed {wildcards.seed}"
+        " --device {CONFIG.device} --out {params.out:q} 2> {log:q}"

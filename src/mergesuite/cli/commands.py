@@ -7,119 +7,107 @@ import json
 import re
 import shlex
 import shutil
-import sys
 from argparse import Namespace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mergesuite.core import provenance, store
 from mergesuite.errors import CheckFailed, UserError
-from mergesuite.experiment import declared
-from mergesuite.experiment.jobs import REPLICATIONS, papers_there
-from mergesuite.stages.runs import COLUMNS, data_settings, evaluate, merge, train
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = [
-    "accept",
-    "batch",
-    "check",
-    "collect",
-    "compare",
-    "data",
-    "evaluate",
-    "figures",
-    "list_entries",
-    "merge",
-    "new_paper",
-    "report",
-    "tables",
-    "train",
-]
+from mergesuite.experiment import config, flags
+from mergesuite.experiment.settings import Data, Merge, Network, Recipe
+from mergesuite.experiment.strict import checked
 
 
-def data(options: Namespace) -> None:
-    """Fetch, verify and describe a data set."""
+def run(options: Namespace) -> None:
+    """Do what a parsed command line says."""
+    COMMANDS[options.stage](options)
+
+
+def _said(options: Namespace) -> str:
+    return shlex.join(["mergesuite", *options.words])
+
+
+def _data(options: Namespace) -> None:
     from mergesuite.data import load
 
-    wanted = data_settings(options)
+    wanted = flags.read(Data, options)
     splits = load(wanted.name, sizes=wanted.counts() or None)
     store.write_json(options.out, splits.manifest)
 
 
-def batch(options: Namespace) -> None:
-    """Run commands one after another; the first that fails ends it."""
-    from mergesuite.cli import parse
+def _train(options: Namespace) -> None:
+    recipe = checked(Recipe, flags.pairs(options.set, "--set"), "--set")
+    network, data = flags.read(Network, options), flags.read(Data, options)
+    from mergesuite.stages import train
 
-    for command in options.commands:
-        print(f"mergesuite {command}", file=sys.stderr)
-        nested = parse(shlex.split(command))
-        nested.run(nested)
-
-
-def collect(options: Namespace) -> None:
-    """Join metrics into runs.csv, and the hits beside them."""
-    import pandas as pd
-
-    from mergesuite.stages import hits
-
-    frames = [store.read_csv(file) for file in options.metrics]
-    table: pd.DataFrame = pd.concat(frames, ignore_index=True)
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
-        raise UserError(f"no column {missing[0]!r} in {options.metrics[0]}: is it of evaluate?")
-    hits.write(options.out, {k: v for file in options.metrics for k, v in hits.read(file).items()})
-    store.write_csv(options.out, table[COLUMNS])
+    train.run(
+        network, data, recipe,
+        seed=options.seed, out=options.out, start=options.start, device=options.device,
+        command=_said(options), force=options.force,
+    )  # fmt: skip
 
 
-def _folder(name: str) -> Path:
-    known = papers_there()
-    if name not in known:
-        raise UserError(
-            f"there is no replications/{name}{declared.nearest(name, known)}; "
-            "run from the folder that holds replications/"
-        )
-    return REPLICATIONS / name
+def _merge(options: Namespace) -> None:
+    how = flags.read(Merge, options)
+    network, data = flags.read(Network, options), flags.read(Data, options)
+    from mergesuite.stages import merge
+
+    merge.run(
+        network, data, how, options.parents,
+        seed=options.seed, out=options.out, budget_of=options.budget_of, device=options.device,
+        command=_said(options), force=options.force,
+    )  # fmt: skip
 
 
-def compare(options: Namespace) -> None:
-    """Write verdicts.csv, gains.csv and leakage.csv."""
-    from mergesuite.judge import compare as stage
+def _evaluate(options: Namespace) -> None:
+    from mergesuite.stages import evaluate
 
-    stage.write(_folder(options.paper), options.profile, options.results)
-
-
-def tables(options: Namespace) -> None:
-    """Write the tables."""
-    from mergesuite.report import tables as stage
-
-    stage.write(_folder(options.paper), options.profile, options.results)
+    evaluate.run(
+        options.runs, out=options.out, population=options.population, device=options.device
+    )
 
 
-def figures(options: Namespace) -> None:
-    """Draw the figures."""
-    from mergesuite.report import figures as stage
+def _collect(options: Namespace) -> None:
+    from mergesuite.judge import collect
 
-    stage.write(_folder(options.paper), options.profile, options.results)
+    collect.write(options.paper, options.profile, options.results)
 
 
-def report(options: Namespace) -> None:
-    """Write the HTML report."""
-    from mergesuite.report import page as stage
+def _compare(options: Namespace) -> None:
+    from mergesuite.judge import compare
 
-    folders = [_folder(name) for name in options.papers or papers_there()]
+    compare.write(config.folder_of(options.paper), options.profile, options.results)
+
+
+def _tables(options: Namespace) -> None:
+    from mergesuite.report import tables
+
+    tables.write(config.folder_of(options.paper), options.profile, options.results)
+
+
+def _figures(options: Namespace) -> None:
+    from mergesuite.report import figures
+
+    figures.write(config.folder_of(options.paper), options.profile, options.results)
+
+
+def _papers(options: Namespace) -> list[str]:
+    """The papers asked for, or all that can be used at the profile."""
+    return options.papers or config.usable(options.profile)[0]
+
+
+def _report(options: Namespace) -> None:
+    from mergesuite.report import page
+
+    folders = [config.folder_of(name) for name in _papers(options)]
     out = options.out or options.results / options.profile / "report" / "index.html"
-    stage.write(folders, options.profile, options.results, out)
+    page.write(folders, options.profile, options.results, out)
 
 
-def check(options: Namespace) -> None:
-    """Compare measured numbers with the pinned ones."""
+def _check(options: Namespace) -> None:
     from mergesuite.judge import expected
 
     frames = {
-        name: expected.check_paper(_folder(name), options.profile, options.results)
-        for name in options.papers or papers_there()
+        name: expected.check_paper(config.folder_of(name), options.profile, options.results)
+        for name in _papers(options)
     }
     if options.json:
         print(json.dumps({n: json.loads(f.to_json(orient="records")) for n, f in frames.items()}))
@@ -135,38 +123,44 @@ def check(options: Namespace) -> None:
         )
 
 
-def accept(options: Namespace) -> None:
-    """Pin the measured numbers of one paper and profile, and publish them."""
+def _accept(options: Namespace) -> None:
     from mergesuite.judge import expected
     from mergesuite.report.publish import publish
 
+    folder = config.folder_of(options.paper)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     count = expected.accept_paper(
-        _folder(options.paper), options.profile, options.results, today, provenance.versions()
+        folder, options.profile, options.results, today, provenance.versions()
     )
     if not options.only_pin:
-        publish(_folder(options.paper), options.profile, options.results)
-    print(f"{count} numbers pinned in {_folder(options.paper) / 'expected.csv'}")
+        publish(folder, options.profile, options.results)
+    print(f"{count} numbers pinned in {folder / 'expected.csv'}")
 
 
-def new_paper(options: Namespace) -> None:
-    """Copy the template."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,23}", options.name):
+def _doctor(options: Namespace) -> None:
+    from mergesuite.cli import doctor
+
+    doctor.show(options.papers or config.papers_there(), options.profile)
+
+
+def _new_paper(options: Namespace) -> None:
+    if not re.fullmatch(config.NAME, options.name):
         raise UserError(
             f"{options.name!r} is no paper name: use lower case, digits and dashes, at most 24"
         )
-    target = REPLICATIONS / options.name
+    if options.name in config.RESERVED:
+        raise UserError(f"{options.name!r} is a target of the workflow: choose another name")
+    target = config.replications() / options.name
     if target.exists():
         raise UserError(f"{target} is already there: choose another name")
-    template = REPLICATIONS / "_template"
+    template = config.replications() / "_template"
     if not template.is_dir():
-        raise UserError("no replications/_template here: run from the folder that holds it")
+        raise UserError(f"no {template} here: run from the folder that holds replications/")
     shutil.copytree(template, target)
     print(f"{target} made: edit paper.yaml, then `snakemake -n --cores 1 {options.name}`")
 
 
-def list_entries(options: Namespace) -> None:
-    """Print what is registered."""
+def _list(options: Namespace) -> None:
     from tabulate import tabulate
 
     from mergesuite.cli import listing
@@ -178,3 +172,21 @@ def list_entries(options: Namespace) -> None:
         return
     for what, rows in tables.items():
         print(f"{what}\n{tabulate(rows, headers='keys', maxcolwidths=48)}\n")
+
+
+COMMANDS = {
+    "list": _list,
+    "data": _data,
+    "train": _train,
+    "merge": _merge,
+    "evaluate": _evaluate,
+    "collect": _collect,
+    "compare": _compare,
+    "tables": _tables,
+    "figures": _figures,
+    "report": _report,
+    "check": _check,
+    "accept": _accept,
+    "doctor": _doctor,
+    "new-paper": _new_paper,
+}

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mergesuite.errors import UserError
-from mergesuite.experiment import declared, loading
+from mergesuite.errors import UserError, nearest
+from mergesuite.experiment import config, declared, loading
 from mergesuite.experiment.datasets import DATASET_INFO
-from mergesuite.experiment.jobs import REPLICATIONS, papers_there
 
 Rows = list[dict[str, Any]]
 
@@ -16,8 +15,8 @@ Rows = list[dict[str, Any]]
 def papers() -> Rows:
     """The replications of this folder, with the number of claims and reported numbers."""
     rows = []
-    for name in papers_there():
-        folder = REPLICATIONS / name
+    for name in config.papers_there():
+        folder = config.replications() / name
         paper = loading.paper(folder)
         rows.append(
             {
@@ -82,7 +81,7 @@ def citation(key: str) -> str:
     """
     if key not in declared.CITATIONS:
         raise UserError(
-            f"no citation is called {key!r}{declared.nearest(key, declared.CITATIONS)}: "
+            f"no citation is called {key!r}{nearest(key, declared.CITATIONS)}: "
             "add it to CITATIONS in src/mergesuite/declared.py"
         )
     return declared.CITATIONS[key]

@@ -22,9 +22,8 @@ from torch import Tensor
 from mergesuite.core.portable import permutation
 from mergesuite.data import archives, digits, folders
 from mergesuite.data.sources import SPLITS, LazySplit, Source
-from mergesuite.errors import UserError
+from mergesuite.errors import UserError, nearest
 from mergesuite.experiment.datasets import DATASET_INFO
-from mergesuite.experiment.declared import nearest
 
 Loader = Callable[[str, Path], Source]
 
@@ -85,6 +84,11 @@ class Splits:
     def std(self) -> tuple[float, float, float]:
         """Population standard deviation, as `mean`."""
         return self.statistics[1]
+
+    @functools.cached_property
+    def content(self) -> str:
+        """Twelve hex digits over the checksums of the data set's files; embedded data have none."""
+        return hashlib.sha256(repr(sorted(self._source.files.items())).encode()).hexdigest()[:12]
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -8,15 +8,15 @@ and without the seconds that importing torch takes.
 from __future__ import annotations
 
 import ast
-import difflib
 import functools
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from mergesuite.errors import UserError
+from mergesuite.errors import UserError, nearest
+from mergesuite.experiment.datasets import DATASET_INFO
+from mergesuite.experiment.strict import explain
 
 METHODS_FOLDER = Path(__file__).parents[1] / "methods"
 
@@ -54,10 +54,9 @@ class MethodEntry(BaseModel):
     params: type[BaseModel]
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)`, or nothing where no known name is close."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+def datasets() -> dict[str, dict[str, Any]]:
+    """Facts about every data set, by name."""
+    return DATASET_INFO
 
 
 @functools.cache
@@ -100,20 +99,6 @@ def check_params(name: str, params: dict[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"method {name}: " + "; ".join(explain(error, entry.params.model_fields))
         ) from None
-
-
-def explain(error: ValidationError, known: Iterable[str] = ()) -> list[str]:
-    """One phrase per problem, with the key's path and the nearest known key."""
-    lines = []
-    for problem in error.errors():
-        path = ".".join(str(part) for part in problem["loc"]) or "(top level)"
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"{path}: unknown key{nearest(str(problem['loc'][-1]), known)}")
-        else:
-            message = problem["msg"].removeprefix("Value error, ")
-            found = "" if problem["type"] == "missing" else f", found {problem['input']!r:.80}"
-            lines.append(f"{path}: {message}{found}")
-    return lines
 
 
 def _entry(node: ast.ClassDef, module: str, tree: ast.Module) -> MethodEntry | None:
@@ -171,3 +156,11 @@ def _fields(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, A
                 ]
                 fields[line.target.id] = tuple(eval(part, scope) for part in code)
     return fields
+
+
+def modules(*, build: str = "", data: str = "", method: str = "") -> tuple[str, ...]:
+    """The files that a network, a data set and a method bring in: see `core.digests`."""
+    found = []
+    if method:
+        found.append(f"methods.{method_fields(method).module}")
+    return tuple(found)

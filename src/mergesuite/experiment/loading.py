@@ -14,14 +14,14 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from mergesuite.errors import UserError
-from mergesuite.experiment import declared, spec
-from mergesuite.experiment.declared import nearest
+from mergesuite.errors import UserError, nearest
+from mergesuite.experiment import settings, spec
 from mergesuite.experiment.spec import PROFILES, Paper, Reported
+from mergesuite.experiment.strict import explain
 
 MODELS = (
-    Paper, spec.Cite, spec.Data, spec.Model, spec.Recipe, spec.Population, spec.Method,
-    spec.Fitness, spec.Claim,
+    Paper, spec.Cite, settings.Data, spec.Model, settings.Recipe, spec.Population, spec.Method,
+    settings.Fitness, spec.Claim,
 )  # fmt: skip
 """What a paper.yaml is made of: an unknown key in it may be meant for any of them."""
 
@@ -84,7 +84,7 @@ def _checked(raw: dict[str, Any], where: str) -> Paper:
         made = Paper.model_validate(raw)
     except ValidationError as error:
         known = {key for model in MODELS for key in model.model_fields}
-        raise UserError(f"{where}: " + "; ".join(declared.explain(error, known))) from None
+        raise UserError(f"{where}: " + "; ".join(explain(error, known))) from None
     if errors := _dangling(made) or _misfits(made):
         raise UserError(f"{where}: " + "; ".join(errors))
     return made
@@ -153,7 +153,7 @@ def reported(folder: Path) -> dict[str, Reported]:
         try:
             entry = Reported.model_validate(filled)
         except ValidationError as error:
-            problems = "; ".join(declared.explain(error, Reported.model_fields))
+            problems = "; ".join(explain(error, Reported.model_fields))
             raise UserError(f"{file} line {number}: {problems}") from None
         if entry.id in found:
             raise UserError(f"{file} line {number}: a second row is called {entry.id!r}")

@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 
 from mergesuite.core import store
-from mergesuite.errors import UserError
-from mergesuite.experiment import declared, loading, spec
-from mergesuite.judge import stats
+from mergesuite.errors import UserError, nearest
+from mergesuite.experiment import loading, spec
+from mergesuite.experiment.jobs import Jobs
+from mergesuite.judge import by_image, collect, stats
 from mergesuite.judge.gains import gains, leakage
 from mergesuite.judge.samples import (
     COSTS,
@@ -207,7 +208,7 @@ def _reported(
         if unknown := [i for i in ids if i not in reported]:
             raise UserError(
                 f"claims.{name}.{field}: reported.csv has no row {unknown[0]!r}"
-                f"{declared.nearest(unknown[0], reported)}; add the row or correct the id"
+                f"{nearest(unknown[0], reported)}; add the row or correct the id"
             )
         rows.append([_in_fractions(reported[i]) for i in ids])
     best = max if claim.direction == "higher" else min
@@ -278,9 +279,9 @@ def _by_image(paper: spec.Paper, claim: spec.Claim, right: hits.Hits) -> dict[st
     where, subjects = _where(claim), paper.all_subjects()
     merged = all(subjects[name] for name in (claim.subject, claim.against))
     paired = merged and have_pairs(paper, claim.subject, claim.against)
-    found = hits.ByImage()
+    found = by_image.ByImage()
     if paired and (where.metric, where.split) == ("accuracy", "test"):
-        found = hits.by_image(right, claim.subject, claim.against, where.batchnorm)
+        found = by_image.by_image(right, claim.subject, claim.against, where.batchnorm)
     return {"image_p": found.p, "pairs_more": found.more, "pairs_fewer": found.fewer}
 
 
@@ -297,8 +298,10 @@ def _clean(claim: spec.Claim, clean: Comparison | None) -> dict[str, Any]:
 def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
     """Write verdicts.csv, gains.csv and leakage.csv to `results/profile/paper`, beside runs.csv."""
     folder = results / profile / paper_folder.name
-    paper = loading.paper(paper_folder, profile)
+    jobs = Jobs(paper_folder.name, profile, str(results))
+    paper = jobs.paper
     runs, right = read_runs(folder / "runs.csv"), hits.read(folder / "runs.csv")
+    collect.check(runs, jobs)
     verdicts = compare(paper, loading.reported(paper_folder), runs, right)
     store.write_csv(folder / "verdicts.csv", verdicts)
     store.write_csv(folder / "gains.csv", gains(paper, runs))

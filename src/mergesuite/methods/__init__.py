@@ -21,7 +21,7 @@ from torch import Tensor
 from mergesuite.core.streams import Draws, DrawSource, as_draws
 from mergesuite.errors import UserError
 from mergesuite.experiment import declared
-from mergesuite.experiment.spec import Recipe
+from mergesuite.experiment.settings import Recipe
 
 METHODS: dict[str, type[Method]] = {}
 PROTOCOLS = ("published", "released", "clean")

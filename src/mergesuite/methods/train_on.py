@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from mergesuite.experiment.spec import Recipe
+from mergesuite.experiment.settings import Recipe
 from mergesuite.methods import FurtherTraining, method
 
 

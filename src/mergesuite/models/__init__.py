@@ -16,8 +16,7 @@ import torch
 from torch import nn
 
 from mergesuite.core import streams
-from mergesuite.errors import UserError
-from mergesuite.experiment.declared import nearest
+from mergesuite.errors import UserError, nearest
 from mergesuite.models import keras_nets, resnet, spiking
 
 IMAGENET_DEPTHS = (26, 50, 152)

@@ -17,8 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from mergesuite.errors import UserError
-from mergesuite.experiment.declared import nearest
+from mergesuite.errors import UserError, nearest
 
 Connect = Literal["ADD", "AND", "IAND"]
 

@@ -138,7 +138,7 @@ def section(paper_folder: Path, profile: str, results: Path) -> dict[str, Any]:
     if not (folder / "runs.csv").is_file() or not (folder / "verdicts.csv").is_file():
         return {**base, "claims": [], "tables": [], "figures": [], "commands": [], "origin": []}
     runs, verdicts = read_runs(folder / "runs.csv"), store.read_csv(folder / "verdicts.csv")
-    records = traces.records(folder)
+    records = traces.records(paper, folder)
     return {
         **base,
         "claims": claims(paper, verdicts),

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mergesuite.core.store import read_csv
 from mergesuite.errors import UserError
-from mergesuite.experiment import spec
+from mergesuite.experiment import settings, spec
 
 SEGMENT = "interpolation-grid"
 
@@ -40,7 +40,7 @@ def read(paper: spec.Paper, folder: Path, segment: bool = False) -> list[Trace]:
         if parts is None or (paper.methods[parts[0]].use == SEGMENT) != segment:
             continue
         fitness = paper.methods[parts[0]].fitness
-        for seed, frame in _frames(folder / "merge" / subject):
+        for seed, frame in _frames(folder / "merge" / subject, paper.seeds(subject)):
             if not len(frame) or "best" not in frame:
                 continue
             found.append(
@@ -52,19 +52,16 @@ def read(paper: spec.Paper, folder: Path, segment: bool = False) -> list[Trace]:
     return found
 
 
-def _frames(folder: Path) -> Iterator[tuple[int, pd.DataFrame]]:
-    files = folder.glob("s*/trace.csv")
-    for file in sorted(files, key=lambda f: (len(f.parent.name), f.parent.name)):
-        name = file.parent.name[1:]
-        if not name.isdecimal():
-            continue
+def _frames(folder: Path, seeds: range) -> Iterator[tuple[int, pd.DataFrame]]:
+    """The traces of the seeds that are asked for; a folder may hold others of earlier settings."""
+    for seed in seeds:
         try:
-            yield int(name), read_csv(file)
+            yield seed, read_csv(folder / f"s{seed}" / "trace.csv")
         except UserError:
             continue
 
 
-def _in_units(frame: pd.DataFrame, fitness: spec.Fitness) -> pd.DataFrame:
+def _in_units(frame: pd.DataFrame, fitness: settings.Fitness) -> pd.DataFrame:
     """Scores as fractions correct, or as cross-entropy in nats.
 
     A search counts images, scores per cent where it averages over batches, and minus the
@@ -99,13 +96,15 @@ def curves(traces: list[Trace], points: int = 200) -> tuple[np.ndarray, np.ndarr
     return axis, np.array(rows)
 
 
-def records(folder: Path) -> list[dict]:
-    """Every readable run.json under `folder`, with its path relative to `folder` as `run`."""
+def records(paper: spec.Paper, folder: Path) -> list[dict]:
+    """The readable run.json of every run that is asked for; `run`: its path below `folder`."""
     found = []
-    for file in sorted(folder.glob("*/*/s*/run.json")):
-        try:
-            record = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        found.append({**record, "run": file.parent.relative_to(folder).as_posix()})
+    for subject, parts in paper.subjects().items():
+        for seed in paper.seeds(subject):
+            run = folder / ("merge" if parts else "train") / subject / f"s{seed}"
+            try:
+                record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            found.append({**record, "run": run.relative_to(folder).as_posix()})
     return found

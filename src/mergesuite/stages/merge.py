@@ -1,8 +1,8 @@
-"""Running a method on parents: the one driver of all methods. Read `search`, then `merge`."""
+"""The stage that merges parents into one result. Read `merge`; the ask/tell loop is in `search`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mergesuite.core import store, streams
+from mergesuite.core import ranks, runtime, store
 from mergesuite.core.ranks import ALONE, Ranks
-from mergesuite.core.runtime import Meter, log, progress
+from mergesuite.core.runtime import Meter, log
 from mergesuite.errors import UserError
-from mergesuite.experiment.declared import method_fields
-from mergesuite.experiment.spec import Fitness
-from mergesuite.fitness import Evaluator
+from mergesuite.experiment import declared, identity
+from mergesuite.experiment.settings import Data, Merge, Network
 from mergesuite.methods import (
     Combination,
     FurtherTraining,
@@ -25,30 +24,16 @@ from mergesuite.methods import (
     Population,
     create,
 )
+from mergesuite.stages import members, record
 from mergesuite.stages.problem import Problem
-from mergesuite.stages.train import Trainer
+from mergesuite.stages.search import Rows, make_evaluator, search
+from mergesuite.stages.trainer import Trainer
 from mergesuite.weights import WeightSpace, check_same
-
-Rows = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a method is run, beside its own parameters; the fields are those of `spec.Method`."""
-
-    protocol: str
-    part: str
-    fitness: Fitness
-    parents: str
-    leaky: bool
-    seed: int
-    budget: Mapping[str, int] | None = None
-    """Cost of the run whose budget this one gets."""
 
 
 @dataclass
 class Merged:
-    """A finished run.
+    """A finished merge.
 
     Attributes:
         state_dicts: one per member.
@@ -65,41 +50,111 @@ class Merged:
     fitness_images: int
 
 
+def run(
+    network: Network,
+    data: Data,
+    how: Merge,
+    parents: Sequence[Path],
+    *,
+    seed: int,
+    out: Path,
+    budget_of: Path | None = None,
+    device: str = "auto",
+    command: str = "",
+    force: bool = False,
+) -> None:
+    """Merge `parents`: model.safetensors, trace.csv and run.json in `out`.
+
+    An interrupted run with the same settings is continued.
+
+    Raises:
+        UserError: parents that do not fit the model or each other, two that are the same, a search
+            that found nothing, or `out` holds a result of other settings.
+    """
+    runtime.settle()
+    origins = [record.checkpoint(path) for path in parents]
+    source = store.read_json(budget_of) if budget_of else None
+    this = record.Run(
+        stage="merge",
+        out=out,
+        seed=seed,
+        asked=identity.merging(
+            network, data, how, [o["spec"] for o in origins], source["spec"] if source else None
+        ),
+        modules=declared.modules(build=network.build, data=data.name, method=how.use),
+        device=runtime.device(device),
+        command=command,
+        force=force,
+    )
+    if this.is_finished():
+        return
+    problem = Problem(network, data, this.device)
+    group = ranks.join(problem.device)
+    budget = source["cost"] if source else None
+    meter = Meter()
+    merged = merge(
+        problem, how, [Path(o["path"]) for o in origins],
+        seed=seed, budget=budget, out=out, meter=meter, ranks=group,
+        key=this.key(problem.content, *(o["sha256"] for o in origins), str(budget)),
+    )  # fmt: skip
+    if group.rank == 0:
+        described = {"model": network.build, "classes": str(problem.classes)}
+        tensors, more = members.stacked(merged.state_dicts, merged.combine)
+        this.save_weights(record.WEIGHTS, tensors, **described, **more)
+        fitness = {"batchnorm": how.fitness.batchnorm, "split": how.fitness.split}
+        store.write_rows(
+            out / "trace.csv",
+            [{**row, **fitness, "fitness_images": merged.fitness_images} for row in merged.trace],
+            ["step", "evaluations", "images", "best"],
+        )
+        this.finish(
+            meter,
+            kind="merged",
+            processes=group.size,
+            method=how.use,
+            protocol=how.protocol,
+            leaky=how.leaky,
+            parents=origins,
+            budget=budget,
+            content=problem.content,
+            score=merged.score,
+            metric=how.fitness.metric,
+            fitness_images=merged.fitness_images,
+            combine=merged.combine,
+        )
+    ranks.leave()
+
+
 def merge(
     problem: Problem,
-    name: str,
-    params: dict[str, Any],
+    how: Merge,
     parents: list[Path],
-    settings: Settings,
     *,
+    seed: int,
+    budget: Mapping[str, int] | None = None,
     out: Path,
     key: str,
     meter: Meter,
     ranks: Ranks = ALONE,
 ) -> Merged:
-    """Run method `name` on the parents' checkpoints, resuming what a run with `key` left in `out`.
+    """Run a method on the parents' checkpoints, resuming what a run with `key` left in `out`.
 
     Raises:
-        UserError: parents that do not fit the model or each other, two that are the same, a search
-            on the test split that is not marked leaky, or parameters the method refuses.
+        UserError: parents that do not fit the model or each other, two that are the same, or a
+            budget for a method that has none.
     """
-    if settings.fitness.split == "test" and not settings.leaky:
-        raise UserError(
-            "fitness split=test would search on the test data: use split=search, or say --leaky "
-            "to reproduce a leak on purpose"
-        )
     for path in parents:
         if parents.count(path) > 1:
             raise UserError(
                 f"--parents names {path} twice, the same weights: give different parents"
             )
-    method = create(name, **with_budget(name, params, settings.budget))
+    method = create(how.use, **with_budget(how.use, how.params, budget))
     state_dicts = {str(path): problem.load(path) for path in parents}
     check_same(state_dicts)
     module = problem.network()
-    space = WeightSpace(module, settings.part)
+    space = WeightSpace(module, how.part)
     vectors = torch.stack([space.flatten(s) for s in state_dicts.values()]).to(problem.device)
-    evaluator = make_evaluator(problem, space, module, settings, ranks)
+    evaluator = make_evaluator(problem, space, module, how.fitness, seed, ranks)
 
     fitness = torch.empty(len(vectors), dtype=torch.float64)
     for i, state in enumerate(state_dicts.values()):
@@ -111,7 +166,7 @@ def merge(
     del state_dicts
     meter.add(forward_images=len(vectors) * evaluator.n + evaluator.calibration_images)
     log(f"parents score {', '.join(f'{f:.6g}' for f in fitness)} on {evaluator.n} images")
-    if settings.parents == "best":
+    if how.parents == "best":
         vectors = vectors[top].expand_as(vectors).clone()
         fitness = fitness[top].expand_as(fitness).clone()
 
@@ -119,18 +174,18 @@ def merge(
     score: float | None = None
     if isinstance(method, Population):
         method.tensors = space.sizes
-        if method.noisy and settings.protocol != "released":
+        if method.noisy and how.protocol != "released":
             method.mutable = ~space.statistics.to(problem.device)
         trace = search(
-            method, evaluator, vectors, fitness, settings, out=out, key=key, meter=meter,
-            lift=None if settings.protocol == "released" else space.clamp, ranks=ranks,
+            method, evaluator, vectors, fitness, how.fitness, seed=seed, out=out, key=key,
+            meter=meter, lift=None if how.protocol == "released" else space.clamp, ranks=ranks,
         )  # fmt: skip
         vector, score = method.best
         result = Combination(vector[None])
     elif isinstance(method, OneStep):
         result = method.combine(vectors, fitness)
     else:
-        _train_on(method, problem, module, settings, meter)
+        _train_on(method, problem, module, seed, meter)
         base = _on_cpu(module.state_dict())
         result = Combination(space.flatten(base)[None])
     return Merged(
@@ -148,7 +203,7 @@ def with_budget(
     """`params` with what a budget sets: `evaluations` or `images`, where the method has it."""
     if budget is None:
         return params
-    known = method_fields(name).params.model_fields
+    known = declared.method_fields(name).params.model_fields
     if "evaluations" in known:
         return {"evaluations": budget["evaluations_asked"], **params}
     if "images" in known:
@@ -156,140 +211,11 @@ def with_budget(
     raise UserError(f"method {name} has no budget to set: remove budget_of")
 
 
-def make_evaluator(
-    problem: Problem,
-    space: WeightSpace,
-    module: torch.nn.Module,
-    settings: Settings,
-    ranks: Ranks = ALONE,
-) -> Evaluator:
-    """The evaluator that a protocol asks for."""
-    fitness = settings.fitness
-    images, labels = problem.images(fitness.split)
-    if fitness.images is not None:
-        if fitness.images > len(images):
-            raise UserError(
-                f"fitness images={fitness.images}, but split {fitness.split} has {len(images)}: "
-                "ask for fewer"
-            )
-        if not fitness.redraw:
-            images, labels = images[: fitness.images], labels[: fitness.images]
-    evaluator = Evaluator(
-        module,
-        space,
-        images,
-        labels,
-        problem.mean,
-        problem.std,
-        metric=fitness.metric,
-        batch_mean=fitness.batch_mean,
-        precision=fitness.precision,
-        ranks=ranks,
-        reestimate_on=problem.first("fit", fitness.batchnorm_images)
-        if fitness.batchnorm == "re-estimate"
-        else None,
-    )
-    if fitness.augment != "none" or fitness.redraw:
-        _redraw(evaluator, settings, 0)
-    return evaluator
-
-
-def _redraw(evaluator: Evaluator, settings: Settings, epoch: int) -> None:
-    evaluator.redraw(
-        streams.generator("fitness", settings.seed, epoch),
-        augment=settings.fitness.augment,
-        size=settings.fitness.images,
-    )
-
-
-def search(
-    method: Population,
-    evaluator: Evaluator,
-    parents: Tensor,
-    fitness: Tensor,
-    settings: Settings,
-    *,
-    out: Path,
-    key: str,
-    meter: Meter,
-    lift: Any = None,
-    ranks: Ranks = ALONE,
-) -> Rows:
-    """The ask/tell loop. The state is saved once a generation; `lift` clamps candidates.
-
-    All `ranks` run it alike; the first saves.
-
-    Raises:
-        RuntimeError: the best does not score again what the search believes; that would be a bug.
-    """
-    resume = out / "resume.pt"
-    rows: Rows = []
-    if state := store.load_state(resume, key):
-        method.restore(state["method"])
-        rows = state["rows"]
-        meter.restore(state["meter"])
-        log(f"resuming after {meter.cost['evaluations_asked']} evaluations")
-    else:
-        method.start(parents, fitness, streams.generator("search", method.name, settings.seed))
-    ranks.wait()  # all have read the state before the first replaces it
-    epoch = rows[-1].get("epoch", 0) if rows else 0
-    if epoch:
-        _redraw(evaluator, settings, epoch)
-    saved = rows[-1].get("generation") if rows else None
-    for _ in progress(iter(int, 1), method.name):
-        if (epoch_now := int(method.trace().get("epoch", 0))) != epoch and settings.fitness.redraw:
-            epoch = epoch_now
-            _redraw(evaluator, settings, epoch)
-        proposal = method.ask()
-        if proposal is None:
-            break
-        candidates = proposal.candidates if lift is None else lift(proposal.candidates)
-        calibrated = evaluator.calibration_images
-        scores = evaluator.scores(candidates, proposal.thresholds)
-        method.tell(scores.fitness, scores.exceeded)
-        asked = len(proposal)
-        del proposal, candidates  # or the next trials would be bred beside these
-        meter.add(
-            forward_images=int(scores.images.sum()) + evaluator.calibration_images - calibrated,
-            evaluations_asked=asked,
-            evaluations_computed=int((scores.images > 0).sum()),
-        )
-        rows.append(
-            {
-                "step": len(rows) + 1,
-                "evaluations": meter.cost["evaluations_asked"],
-                "images": meter.cost["forward_images"],
-                **method.trace(),
-            }
-        )
-        if rows[-1].get("generation") != saved or "generation" not in rows[-1]:
-            saved = rows[-1].get("generation")
-            state = {"key": key, "method": method.state(), "rows": rows, "meter": meter.state()}
-            if ranks.rank == 0:
-                store.save_state(resume, state)
-    _recheck(method, evaluator)
-    return rows
-
-
-def _recheck(method: Population, evaluator: Evaluator) -> None:
-    """The best must score again, from nothing, what the search says that it scores."""
-    vector, score = method.best
-    if not torch.isfinite(torch.tensor(score)):
-        raise UserError(
-            f"method {method.name} found nothing with a finite score: "
-            "every candidate failed; lower its mutation or scale factor"
-        )
-    evaluator.forget()
-    again = float(evaluator.scores(vector[None]).fitness[0])
-    if again != score:
-        raise RuntimeError(f"{method.name}: best scores {again} when scored again, not {score}")
-
-
 def _train_on(
     method: Method,
     problem: Problem,
     module: torch.nn.Module,
-    settings: Settings,
+    seed: int,
     meter: Meter,
 ) -> None:
     """Train the loaded (best) parent on."""
@@ -300,7 +226,7 @@ def _train_on(
     recipe = method.recipe(method.images, len(images))
     trainer = Trainer(
         module, recipe, images, labels, normalise=problem.normalise,
-        stream=("train-on", settings.seed), meter=meter,
+        stream=("train-on", seed), meter=meter,
     )  # fmt: skip
     left = method.images
     for epoch in range(recipe.epochs):

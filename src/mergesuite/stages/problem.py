@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,25 +13,23 @@ from mergesuite import data, models
 from mergesuite.core import store, streams
 from mergesuite.data.images import Normalise
 from mergesuite.errors import UserError
-from mergesuite.experiment.spec import Data
+from mergesuite.experiment.settings import Data, Network
 from mergesuite.weights import check_fit
 
 
 @dataclass
 class Problem:
-    """A model's name, a data set, and the device to work on.
+    """A network, a data set, and the device to work on.
 
     Attributes:
-        build: name for `models.build`.
-        options: further arguments of `models.build`.
+        asked: which network; its name and options go to `models.build`.
         data: the data set, how much of it, and whether inputs are normalised.
         device: where images and networks are.
     """
 
-    build: str
+    asked: Network
     data: Data
     device: torch.device
-    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Find the data; a split is read when it is asked for."""
@@ -41,6 +37,11 @@ class Problem:
         self.classes = self._splits.classes
         self.mean, self.std = self._splits.statistics if self.data.normalise else (None, None)
         self.normalise = Normalise(self.mean, self.std, self.device)
+
+    @functools.cached_property
+    def content(self) -> str:
+        """A digest of what the data set's files hold; the same on every machine."""
+        return self._splits.content
 
     def images(self, split: str) -> tuple[Tensor, Tensor]:
         """uint8 images `(n, 3, h, w)` and int64 labels `(n,)` of a split, on the device."""
@@ -53,12 +54,16 @@ class Problem:
 
     def network(self, seed: int = 0) -> nn.Module:
         """A freshly initialised network on the device; the stream is named by model and seed."""
-        rng = streams.generator("init", self.build, seed)
-        return models.build(self.build, self.classes, rng, **self.options).to(self.device)
+        rng = streams.generator("init", self.asked.build, seed)
+        return self._built(rng).to(self.device)
+
+    def _built(self, rng: torch.Generator | None = None) -> nn.Module:
+        options: dict[str, Any] = dict(self.asked.options)
+        return models.build(self.asked.build, self.classes, rng, **options)
 
     @functools.cached_property
     def _expected(self) -> dict[str, Tensor]:
-        return models.build(self.build, self.classes, **self.options).state_dict()
+        return self._built().state_dict()
 
     def load(self, path: Path) -> dict[str, Tensor]:
         """A checkpoint's state dict, checked against this problem's network.
@@ -68,7 +73,7 @@ class Problem:
                 not finite.
         """
         state = store.load_weights(path)
-        model = f"model {self.build} with {self.classes} classes"
+        model = f"model {self.asked.build} with {self.classes} classes"
         if extra := state.keys() - self._expected.keys():
             raise UserError(
                 f"the weights in {path} have {min(extra)!r}, which {model} has not: "

@@ -1,243 +1,102 @@
-"""Training one network. Read `Trainer.epoch`: that is the loop.
-
-All images are in memory; the order of an epoch and what augmentation does to each image come from
-streams named by the epoch, so that a resumed run is the same run.
-"""
+"""The stage that trains one network. The loop itself is in `trainer`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from mergesuite.core import store, streams
-from mergesuite.core.runtime import Meter, log, progress
-from mergesuite.data.images import Augment, Normalise
+from mergesuite.core import ranks, runtime, store
+from mergesuite.core.runtime import Meter, log
 from mergesuite.errors import UserError
-from mergesuite.experiment.spec import Recipe
-
-EVALUATION_BATCH = 100
-
-
-def make_optimiser(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser over all parameters.
-
-    `foreach` takes them together, which a CPU does not by default: the same bytes in two thirds of
-    the time. (`fused` is faster still, but rounds otherwise.)
-    """
-    if recipe.optimiser == "adam":
-        return torch.optim.Adam(
-            module.parameters(),
-            lr=recipe.lr,
-            eps=recipe.eps,
-            weight_decay=recipe.weight_decay,
-            foreach=True,
-        )
-    return torch.optim.SGD(
-        module.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-        foreach=True,
-    )
+from mergesuite.experiment import declared, identity
+from mergesuite.experiment.settings import Data, Network, Recipe
+from mergesuite.stages import record
+from mergesuite.stages.problem import Problem
+from mergesuite.stages.trainer import Trainer
+from mergesuite.stages.trainer import train as train_to_the_end
 
 
-def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
-    """The learning rate of update `step` (from 0) of `steps` in `epoch` (from 0).
-
-    Source: cosine as in CADE's fine-tuning, per epoch there and per update here; cyclic is
-    Huang et al. (2017), equation 2: (lr/2)(1 + cos(pi t / C)) within each cycle of C updates.
-    """
-    if recipe.schedule == "constant":
-        return recipe.lr
-    cycle = recipe.epochs if recipe.schedule == "cosine" else recipe.epochs // recipe.cycles
-    position = (epoch % cycle + step / steps) / cycle
-    return recipe.lr / 2 * (1 + math.cos(math.pi * position))
-
-
-class Trainer:
-    """One network in training, on one device."""
-
-    def __init__(
-        self,
-        module: nn.Module,
-        recipe: Recipe,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        normalise: Normalise,
-        stream: tuple[str | int, ...],
-        meter: Meter,
-    ) -> None:
-        """Train `module` on uint8 `images` `(n, 3, h, w)` and int64 `labels` `(n,)`.
-
-        All tensors and the module are on the same device. `stream` names the random streams.
-
-        Raises:
-            UserError: fewer images than one batch holds.
-        """
-        if len(images) < 2:
-            raise UserError(f"training needs at least 2 images, the fit split has {len(images)}")
-        self.module = module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.recipe = recipe
-        self.optimiser = make_optimiser(module, recipe)
-        self._images, self._labels = images, labels
-        self._normalise = normalise
-        self._stream = stream
-        self._meter = meter
-
-    def batches(self, epoch: int) -> list[Tensor]:
-        """The epoch's image indexes (on the CPU), shuffled, in batches; the last may be short.
-
-        A last batch of one image is left out: BatchNorm has no variance over it.
-        """
-        order = torch.randperm(
-            len(self._images), generator=streams.generator(*self._stream, "order", epoch)
-        )
-        parts = list(order.split(self.recipe.batch))
-        return parts[:-1] if len(parts) > 1 and len(parts[-1]) == 1 else parts
-
-    def inputs(self, epoch: int, batches: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """What the network sees of `batches`: augmented, normalised images and their labels."""
-        augment = Augment(
-            self.recipe.augment,
-            len(self._images),
-            streams.generator(*self._stream, "augment", epoch),
-        )
-        for index in batches:
-            where = index.to(self._images.device)
-            # Not self._images[where]: index_select copies whole images, in a tenth of the time.
-            images = augment(self._images.index_select(0, where), index)
-            yield self._normalise(images), self._labels[where]
-
-    def epoch(self, epoch: int, stop_after: int | None = None) -> dict[str, float]:
-        """Train through one epoch (from 0), or through `stop_after` images of it.
-
-        Returns:
-            Learning rate at the end, mean loss and accuracy while training (fraction).
-
-        Raises:
-            UserError: the loss is not finite.
-        """
-        self.module.train()
-        mixing = np.random.default_rng(streams.derive(*self._stream, "mixup", epoch))
-        batches = self.batches(epoch)
-        loss_sum = torch.zeros((), device=self._images.device)
-        hits = torch.zeros((), device=self._images.device)
-        seen = 0
-        examples = progress(self.inputs(epoch, batches), f"epoch {epoch + 1}", len(batches))
-        for step, (inputs, labels) in enumerate(examples):
-            if stop_after is not None and seen >= stop_after:
-                break
-            rate = learning_rate(self.recipe, epoch, step, len(batches))
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
-            loss, correct = self._update(inputs, labels, mixing)
-            loss_sum += loss * len(labels)
-            hits += correct
-            seen += len(labels)
-        self._meter.add(forward_images=seen, backward_images=seen)
-        if not bool(torch.isfinite(loss_sum)):
-            raise UserError(
-                f"training diverged in epoch {epoch + 1}: the loss is {float(loss_sum)}; "
-                f"lower lr (now {self.recipe.lr})"
-            )
-        return {
-            "lr": self.optimiser.param_groups[0]["lr"],
-            "loss": float(loss_sum) / max(seen, 1),
-            "fit_accuracy": float(hits) / max(seen, 1),
-        }
-
-    def _update(
-        self, inputs: Tensor, labels: Tensor, mixing: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """One update; returns the detached mean loss and the number of hits."""
-        smoothing = self.recipe.label_smoothing
-        other, share = None, 1.0
-        if self.recipe.mixup > 0:
-            share = float(mixing.beta(self.recipe.mixup, self.recipe.mixup))
-            partner = torch.from_numpy(mixing.permutation(len(inputs))).to(inputs.device)
-            inputs = share * inputs + (1 - share) * inputs[partner]
-            other = labels[partner]
-        logits = self.module(inputs)
-        loss = share * F.cross_entropy(logits, labels, label_smoothing=smoothing)
-        if other is not None:
-            loss = loss + (1 - share) * F.cross_entropy(logits, other, label_smoothing=smoothing)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
-
-
-@torch.inference_mode()
-def accuracy(module: nn.Module, images: Tensor, labels: Tensor, normalise: Normalise) -> float:
-    """Fraction of `images` whose label has the highest logit, in eval mode."""
-    module.eval()
-    hits = sum(
-        int((module(normalise(x)).argmax(1) == y).sum())
-        for x, y in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True)
-    )
-    return hits / len(images)
-
-
-def train(
-    trainer: Trainer,
+def run(
+    network: Network,
+    data: Data,
+    recipe: Recipe,
     *,
+    seed: int,
     out: Path,
-    key: str,
-    held_out: tuple[Tensor, Tensor],
-    normalise: Normalise,
-    meter: Meter,
-    save: Callable[[Path, nn.Module], None],
-) -> list[dict[str, Any]]:
-    """Train to the end of the recipe, resuming what an earlier process with `key` left in `out`.
+    start: Path | None = None,
+    device: str = "auto",
+    command: str = "",
+    force: bool = False,
+) -> None:
+    """Train `network`: model.safetensors, epochs/, curve.csv and run.json in `out`.
 
-    `save` writes the weights of a kept epoch, and at the end those of the last, to a path.
-    `held_out`: images and labels of the search split, scored after each epoch for the curve only;
-    nothing is selected by it.
+    An interrupted run with the same settings is continued.
 
-    Returns:
-        The rows of curve.csv: epoch, lr, loss, fit_accuracy, search_accuracy.
+    Raises:
+        UserError: data or start do not fit, the loss is not finite, or `out` holds a result of
+            other settings.
     """
-    recipe, module = trainer.recipe, trainer.module
-    resume = out / "resume.pt"
-    curve: list[dict[str, Any]] = []
-    if state := store.load_state(resume, key):
-        module.load_state_dict(state["module"])
-        trainer.optimiser.load_state_dict(state["optimiser"])
-        curve = state["curve"]
-        meter.restore(state["meter"])
-        log(f"resuming after epoch {len(curve)} of {recipe.epochs}")
-    for epoch in range(len(curve), recipe.epochs):
-        row = trainer.epoch(epoch)
-        score = accuracy(module, *held_out, normalise)
-        meter.add(forward_images=len(held_out[0]))
-        curve.append({"epoch": epoch + 1, **row, "search_accuracy": score})
-        log(
-            f"epoch {epoch + 1}/{recipe.epochs}: loss {row['loss']:.4f}, "
-            f"fit {row['fit_accuracy']:.4f}, search {score:.4f}"
+    ranks.refuse("train")
+    runtime.settle()
+    origin = record.checkpoint(start) if start else None
+    this = record.Run(
+        stage="train",
+        out=out,
+        seed=seed,
+        asked=identity.training(network, data, recipe, origin["spec"] if origin else None),
+        modules=declared.modules(build=network.build, data=data.name),
+        device=runtime.device(device),
+        command=command,
+        force=force,
+    )
+    if this.is_finished():
+        return
+    meter = Meter()
+    problem = Problem(network, data, this.device)
+    module = problem.network(seed)
+    if start:
+        _start_from(module, start)
+    images, labels = problem.images("fit")
+    trainer = Trainer(
+        module, recipe, images, labels,
+        normalise=problem.normalise, stream=("train", seed), meter=meter,
+    )  # fmt: skip
+
+    def save(name: str, trained: nn.Module) -> None:
+        state = {name: tensor.cpu() for name, tensor in trained.state_dict().items()}
+        this.save_weights(name, state, model=network.build, classes=str(problem.classes))
+
+    curve = train_to_the_end(
+        trainer,
+        out=out,
+        key=this.key(problem.content, origin["sha256"] if origin else ""),
+        held_out=problem.images("search"),
+        normalise=problem.normalise,
+        meter=meter,
+        save=save,
+    )
+    (out / "epochs").mkdir(exist_ok=True)  # there, and empty, where no epoch but the last is kept
+    store.write_rows(out / "curve.csv", curve)
+    this.finish(
+        meter, kind="parent", method="train", start=origin, parents=[], content=problem.content
+    )
+
+
+def _start_from(module: Any, path: Path) -> None:
+    """Take over a checkpoint; a classifier of another shape keeps its fresh weights.
+
+    Source: CADE's `create_model.py` lines 47-48.
+    """
+    state = store.load_weights(path)
+    own = module.state_dict()
+    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    fresh = sorted(own.keys() - fitting.keys())
+    if len({name.rpartition(".")[0] for name in fresh}) > 1:
+        raise UserError(
+            f"{path} does not fit this model: {fresh[0]!r} and {len(fresh) - 1} more differ; "
+            "only the classifier may"
         )
-        if epoch + 1 in recipe.kept_epochs()[:-1]:
-            save(out / epoch_file(epoch + 1, recipe), module)
-        state = {
-            "key": key,
-            "module": module.state_dict(),
-            "optimiser": trainer.optimiser.state_dict(),
-            "curve": curve,
-            "meter": meter.state(),
-        }
-        store.save_state(resume, state)
-    save(out / epoch_file(recipe.epochs, recipe), module)
-    return curve
-
-
-def epoch_file(epoch: int, recipe: Recipe) -> str:
-    """The file name of a kept epoch's weights; the last epoch's is the model's."""
-    return "model.safetensors" if epoch == recipe.epochs else f"epoch-{epoch:03d}.safetensors"
+    module.load_state_dict({**own, **fitting})
+    log(f"starting from {path}; fresh: {', '.join(fresh) or 'nothing'}")

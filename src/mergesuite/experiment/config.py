@@ -1,0 +1,105 @@
+"""What to run here (config/config.yaml), and where the replications are."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from mergesuite.errors import UserError, nearest
+from mergesuite.experiment import loading
+from mergesuite.experiment.spec import PROFILES, Paper
+from mergesuite.experiment.strict import Strict, checked
+
+NAME = r"[a-z0-9][a-z0-9-]{0,23}"
+"""What a paper's folder may be called."""
+RESERVED = {
+    "all", "data", "train", "merge", "evaluate", "collect", "compare", "tables", "figures",
+    "report", "check", "published", "index",
+}  # fmt: skip
+"""Names that mean something else to Snakemake here, or in the results folder."""
+FOLDER = "MERGESUITE_REPLICATIONS"
+"""Environment variable that names the folder of replications."""
+
+
+class Config(Strict):
+    """config/config.yaml: what to run here."""
+
+    profile: str = Field("laptop", description="smoke, laptop, cifar-cpu or full")
+    papers: list[str] = Field(default_factory=list, description="default: all")
+    results: str = Field("results", description="folder for everything that is produced")
+    replications: str = Field("", description="folder of the papers; default: this workflow's")
+    device: str = Field("auto", description="cpu, cuda or auto")
+
+
+def read_config(raw: dict[str, Any]) -> Config:
+    """The checked configuration; `papers` may also be one string with commas, or "all".
+
+    Raises:
+        UserError: an unknown key or profile.
+    """
+    papers = raw.get("papers")
+    if isinstance(papers, str):
+        raw = {**raw, "papers": [name for name in papers.split(",") if name not in ("", "all")]}
+    config = checked(Config, raw, "config/config.yaml or --config")
+    if config.profile not in PROFILES:
+        raise UserError(
+            f"profile {config.profile!r} is none of {', '.join(PROFILES)}"
+            f"{nearest(config.profile, PROFILES)}"
+        )
+    for name in config.papers:
+        folder_of(name)
+    return config
+
+
+def replications() -> Path:
+    """The folder of the replications: that of `MERGESUITE_REPLICATIONS`, or ./replications."""
+    return Path(os.environ.get(FOLDER) or "replications")
+
+
+def papers_there() -> list[str]:
+    """The replications that exist, by name; folders with other names are none."""
+    files = replications().glob("*/paper.yaml")
+    names = sorted(file.parent.name for file in files)
+    return [name for name in names if re.fullmatch(NAME, name) and name not in RESERVED]
+
+
+def folder_of(name: str) -> Path:
+    """The folder of one replication.
+
+    Raises:
+        UserError: there is none.
+    """
+    known = papers_there()
+    if name not in known:
+        raise UserError(
+            f"there is no {replications() / name}{nearest(name, known)}: run from the folder that "
+            f"holds replications/, or name it in {FOLDER}"
+        )
+    return replications() / name
+
+
+def paper(name: str, profile: str) -> Paper:
+    """The loaded spec of one replication."""
+    return _paper(folder_of(name), profile)
+
+
+@functools.cache
+def _paper(folder: Path, profile: str) -> Paper:
+    return loading.paper(folder, profile)
+
+
+def usable(profile: str) -> tuple[list[str], dict[str, str]]:
+    """The papers that load at a profile, and what is wrong with the others."""
+    good, bad = [], {}
+    for name in papers_there():
+        try:
+            paper(name, profile)
+            good.append(name)
+        except UserError as error:
+            bad[name] = str(error)
+    return good, bad

@@ -1,0 +1,56 @@
+"""What a result is a result of: everything that was asked for, and its digest, the *spec*.
+
+The planner computes a spec from paper.yaml, a stage from what it is told; they must agree. Nothing
+that is only found out (a cost, a score) is part of it. What a merge asks for includes the specs of
+its parents, so that a change of a parent's recipe changes the spec of all that is made of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mergesuite.experiment.settings import Data, Merge, Network, Recipe, digest
+
+Asked = dict[str, Any]
+
+
+def training(network: Network, data: Data, recipe: Recipe, start: str | None) -> Asked:
+    """What a training is asked for; `start` is the spec of the checkpoint that it begins at."""
+    return {
+        "network": network.model_dump(),
+        "data": data.model_dump(),
+        "recipe": recipe.model_dump(),
+        "start": start,
+    }
+
+
+def merging(
+    network: Network, data: Data, how: Merge, parents: Sequence[str], budget_of: str | None
+) -> Asked:
+    """What a merge is asked for; `parents` and `budget_of` are specs."""
+    return {
+        "network": network.model_dump(),
+        "data": data.model_dump(),
+        "merge": how.model_dump(),
+        "parents": list(parents),
+        "budget_of": budget_of,
+    }
+
+
+def spec(asked: Asked) -> str:
+    """The digest of what was asked of a run."""
+    return digest(asked)
+
+
+def checkpoint_spec(run: str, epoch: int | None) -> str:
+    """The spec of a run's final weights, or of those after a kept epoch."""
+    return run if epoch is None else f"{run}-{epoch:03d}"
+
+
+def file_spec(path: Path) -> str:
+    """The spec of a weights file that no run of ours made."""
+    with path.open("rb") as file:
+        return f"file-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"

@@ -1,0 +1,159 @@
+"""What the stages are told: a network, data, a recipe, how to merge, how to score.
+
+A setting is declared here and nowhere else. `paper.yaml` is checked by these models, the options of
+the command line are made from them (`flags`), the stages take them, and run.json repeats them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mergesuite.errors import nearest
+from mergesuite.experiment import declared
+from mergesuite.experiment.strict import Strict
+
+Scalar = int | float | str | bool
+Split = Literal["fit", "search", "test"]
+Protocol = Literal["published", "released", "clean"]
+
+
+class Network(Strict):
+    """A network by name."""
+
+    build: str = Field(
+        description="`mergesuite list models`, or a name of timm or torchvision",
+        json_schema_extra={"flag": "--model"},
+    )
+    options: dict[str, Scalar | dict[str, Scalar]] = Field(
+        default_factory=dict,
+        description="further arguments of mergesuite.models.build",
+        json_schema_extra={"flag": "--option"},
+    )
+
+
+class Data(Strict):
+    """A data set and how much of each split is used."""
+
+    name: str = Field(
+        description="`mergesuite list datasets`, or folder:PATH for your images",
+        json_schema_extra={"flag": "--data"},
+    )
+    sizes: dict[Split, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, description="images per split; one that is not named is used whole"
+    )
+    normalise: bool = Field(False, description="inputs by channel mean and deviation of fit")
+
+    def counts(self) -> dict[str, int]:
+        """Images asked for, by split."""
+        return {str(split): count for split, count in self.sizes.items()}
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        known = declared.datasets()
+        if self.name not in known and not self.name.startswith("folder:"):
+            raise ValueError(
+                f"no data set is called {self.name!r}{nearest(self.name, known)}; "
+                "`mergesuite list datasets` shows them all"
+            )
+        return self
+
+
+class Recipe(Strict):
+    """How one network is trained: the keys of `mergesuite train --set`."""
+
+    optimiser: Literal["adam", "sgd"] = "adam"
+    lr: float = Field(0.01, gt=0, description="learning rate of the first update")
+    eps: float = Field(1e-7, gt=0, description="Adam's epsilon")
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
+    nesterov: bool = Field(False, description="SGD only")
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "cosine", "cyclic"] = Field(
+        "constant", description="cosine: to 0 at the end; cyclic: to 0 at the end of each cycle"
+    )
+    cycles: int = Field(1, ge=1, description="cycles of a cyclic schedule (Huang et al. 2017)")
+    epochs: int = Field(50, ge=1)
+    batch: int = Field(256, ge=2, description="images per update, over all devices")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    mixup: float = Field(0.0, ge=0, description="alpha of Beta(alpha, alpha); 0 is off")
+    augment: Literal["none", "crop-flip", "crop"] = Field("none", description="on the fit images")
+    keep: int = Field(1, ge=1, description="ending epochs whose weights are kept")
+    keep_every: Literal["epoch", "cycle"] = Field("epoch", description="what `keep` counts")
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        there = self.cycles if self.keep_every == "cycle" else self.epochs
+        if self.keep > there:
+            raise ValueError(f"keep {self.keep} is more than the {there} {self.keep_every}s")
+        if self.cycles > 1 and (self.schedule != "cyclic" or self.epochs % self.cycles):
+            raise ValueError("cycles needs schedule: cyclic and must divide epochs")
+        return self
+
+    def kept_epochs(self) -> list[int]:
+        """Numbers (from 1) of the epochs whose weights are kept, the last one included."""
+        step = self.epochs // self.cycles if self.keep_every == "cycle" else 1
+        return [self.epochs - step * back for back in reversed(range(self.keep))]
+
+
+class Fitness(Strict):
+    """What a search maximises: the keys of `mergesuite merge --fitness`."""
+
+    split: Split = Field("search", description="test only in a method marked leaky")
+    images: int | None = Field(None, ge=1, description="the first so many; default: all")
+    metric: Literal["accuracy", "cross-entropy"] = "accuracy"
+    batchnorm: Literal["keep", "re-estimate"] = Field(
+        "keep", description="statistics of a candidate: as in its vector, or re-estimated on fit"
+    )
+    batchnorm_images: int = Field(512, ge=2, description="fit images used to re-estimate")
+    augment: Literal["none", "crop-flip", "crop"] = "none"
+    batch_mean: int | None = Field(
+        None, ge=1, description="score by the unweighted mean over batches of this size (released)"
+    )
+    redraw: bool = Field(False, description="draw the images anew at each DE epoch")
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        "float32", description="of the network while it is scored; final numbers are float32 always"
+    )
+
+
+class Merge(Strict):
+    """How parents are merged: a registered method under one protocol."""
+
+    use: str = Field(
+        description="`mergesuite list methods`", json_schema_extra={"flag": "--method"}
+    )
+    protocol: Protocol = "clean"
+    params: dict[str, Any] = Field(
+        default_factory=dict,
+        description="parameters of the method",
+        json_schema_extra={"flag": "--set"},
+    )
+    part: Literal["parameters", "parameters+statistics"] = Field(
+        "parameters+statistics", description="which part of the state dict is the vector"
+    )
+    fitness: Fitness = Field(
+        Fitness.model_validate({}), description="e.g. split=search images=2000"
+    )
+    parents: Literal["all", "best"] = Field(
+        "all",
+        description="best: the same search from copies of the best parent alone",
+        json_schema_extra={"flag": "--from"},
+    )
+    leaky: bool = Field(False, description="the search may see test images")
+
+    @model_validator(mode="after")
+    def _honest(self) -> Self:
+        declared.check_params(self.use, self.params)
+        if self.fitness.split == "test" and not self.leaky:
+            raise ValueError("fitness on the test split needs leaky: true; use split: search")
+        if self.protocol == "clean" and (self.leaky or self.fitness.split != "search"):
+            raise ValueError("protocol clean searches on the search split and is never leaky")
+        return self
+
+
+def digest(value: Any) -> str:
+    """Twelve hex digits of the SHA-256 of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

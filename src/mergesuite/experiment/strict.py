@@ -1,0 +1,46 @@
+"""Settings that refuse what they do not know, and say so in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mergesuite.errors import UserError, nearest
+
+
+class Strict(BaseModel):
+    """Frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def checked(model: type[Model], given: dict[str, Any], where: str) -> Model:
+    """`given` as a checked `model`.
+
+    Raises:
+        UserError: an unknown key or a bad value; all are listed after `where`.
+    """
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        problems = "; ".join(explain(error, model.model_fields))
+        raise UserError(f"{where}: {problems}") from None
+
+
+def explain(error: ValidationError, known: Iterable[str] = ()) -> list[str]:
+    """One phrase per problem, with the key's path and the nearest known key."""
+    lines = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{path}: unknown key{nearest(str(problem['loc'][-1]), known)}")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            found = "" if problem["type"] == "missing" else f", found {problem['input']!r:.80}"
+            lines.append(f"{path}: {message}{found}")
+    return lines

@@ -1,0 +1,182 @@
+"""Measuring results on the search and test splits.
+
+This is the only stage that opens the test split for a method that is not leaky.
+
+BatchNorm treatment is an axis of every row:
+
+* `keep`: the statistics that the result holds;
+* `average`: the mean of the parents' statistics, for one network that mixes the weights of several;
+* `re-estimate`: new statistics from fit images, without augmentation.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mergesuite.fitness.fold import Folded
+from mergesuite.models.batchnorm import has_batchnorm, reestimate, statistics_names
+from mergesuite.stages.problem import Problem
+
+BATCH = 100
+SPLITS = ("search", "test")
+REESTIMATE_IMAGES = 1000
+"""Fit images for the `re-estimate` treatment, or all of them where there are fewer."""
+
+Row = dict[str, Any]
+
+
+@torch.inference_mode()
+def logits(problem: Problem, module: nn.Module, images: Tensor) -> Tensor:
+    """`(n, classes)` float32 logits in eval mode, with BatchNorm folded where that is possible."""
+    module.eval()
+    try:
+        folded = Folded(module)
+        folded.load()
+        network: nn.Module = folded.network
+    except ValueError:
+        network = module
+    return torch.cat([network(problem.normalise(part)) for part in images.split(BATCH)])
+
+
+def combine(outputs: Tensor, rule: str) -> Tensor:
+    """One `(n, classes)` log-score per image from members' logits `(m, n, classes)`.
+
+    "logits": their mean. "probabilities": log of the mean softmax. "votes": log of the share of
+    votes, ties broken by the mean probability. "single": the only member.
+
+    Source: CADE's `val.py` lines 111-129; its vote is computed there and not stored.
+    """
+    if rule in ("single", "logits"):
+        return outputs.mean(0)
+    probabilities = outputs.softmax(-1).mean(0)
+    if rule == "probabilities":
+        return probabilities.log()
+    classes = outputs.shape[-1]
+    votes = F.one_hot(outputs.argmax(-1), classes).sum(0) / len(outputs)
+    # Less than one vote, so that it can only break ties.
+    shares = votes + probabilities / (2 * len(outputs))
+    return (shares / shares.sum(-1, keepdim=True)).clamp_min(1e-12).log()
+
+
+def measures(scores: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy (fraction) and cross-entropy (nats) of `(n, classes)` log-scores.
+
+    A row with NaN or +inf counts as wrong; the cross-entropy is not finite then.
+    """
+    loss = F.cross_entropy(scores.double(), labels)
+    return {"accuracy": float(right(scores, labels).double().mean()), "cross_entropy": float(loss)}
+
+
+def right(scores: Tensor, labels: Tensor) -> Tensor:
+    """`(n,)` bool: which of `(n, classes)` scores are highest at their label."""
+    sound = ~(scores.isnan() | (scores == torch.inf)).any(1)
+    return sound & (scores.argmax(1) == labels)
+
+
+class Outputs:
+    """Logits of networks on the search and test splits, each network computed once.
+
+    Controls share parents: best and mean parent and three ensembles need the same few networks.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        """Nothing is computed before it is asked for."""
+        self._problem = problem
+        self._module = problem.network()
+        self._known: dict[bytes, dict[str, Tensor]] = {}
+
+    def treatments(self, parents: int, rule: str) -> list[str]:
+        """The BatchNorm treatments that mean something for a result."""
+        if not has_batchnorm(self._module):
+            return ["keep"]
+        if parents > 1 and rule == "single":
+            return ["keep", "average", "re-estimate"]
+        return ["keep", "re-estimate"]
+
+    def of(
+        self, member: Mapping[str, Tensor], treatment: str, parents: Sequence[Mapping[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """`(n, classes)` logits by split of one network under a treatment."""
+        state = {**member, **self._statistics(treatment, parents)}
+        digest = hashlib.sha256((treatment == "re-estimate").to_bytes())
+        for name in sorted(state):
+            digest.update(state[name].contiguous().numpy().data)
+        key = digest.digest()
+        if key not in self._known:
+            self._module.load_state_dict(state)
+            if treatment == "re-estimate":
+                reestimate(self._module, self._calibration, normalise=self._problem.normalise)
+            self._known[key] = {
+                split: logits(self._problem, self._module, self._problem.images(split)[0]).cpu()
+                for split in SPLITS
+            }
+        return self._known[key]
+
+    @functools.cached_property
+    def _calibration(self) -> Tensor:
+        return self._problem.first("fit", REESTIMATE_IMAGES)
+
+    def _statistics(
+        self, treatment: str, parents: Sequence[Mapping[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """The statistics that the `average` treatment puts in."""
+        if treatment != "average":
+            return {}
+        return {
+            name: torch.stack([parent[name].double() for parent in parents]).mean(0).float()
+            for name in statistics_names(self._module)
+        }
+
+
+def measure(
+    problem: Problem,
+    outputs: Outputs,
+    members: Sequence[Mapping[str, Tensor]],
+    rule: str,
+    parents: Sequence[Mapping[str, Tensor]],
+) -> tuple[list[Row], dict[str, Tensor]]:
+    """Rows (batchnorm, metric, split, value, n, members) of one result, and its hits.
+
+    Hits are `(n,)` bool by treatment: the test images that it gets right. The mean of several
+    scores has none.
+
+    `members`: state dicts whose outputs are combined by `rule`; `parents`: those whose weights they
+    mix, empty where there is no mixing (see `stages.evaluate`).
+    """
+    rows: list[Row] = []
+    hits: dict[str, Tensor] = {}
+    for treatment in outputs.treatments(len(parents), rule):
+        each = [outputs.of(member, treatment, parents) for member in members]
+        for split in SPLITS:
+            labels = problem.images(split)[1].cpu()
+            stacked = torch.stack([output[split] for output in each])
+            if split == "test" and rule != "mean":
+                hits[treatment] = right(combine(stacked, rule), labels)
+            for metric, value in _measured(stacked, labels, rule).items():
+                if math.isfinite(value):
+                    rows.append(
+                        {
+                            "batchnorm": treatment,
+                            "metric": metric,
+                            "split": split,
+                            "value": value,
+                            "n": len(labels),
+                            "members": len(members),
+                        }
+                    )
+    return rows, hits
+
+
+def _measured(outputs: Tensor, labels: Tensor, rule: str) -> dict[str, float]:
+    if rule != "mean":
+        return measures(combine(outputs, rule), labels)
+    each = [measures(output, labels) for output in outputs]
+    return {name: sum(m[name] for m in each) / len(each) for name in each[0]}

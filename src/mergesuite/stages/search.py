@@ -1,0 +1,152 @@
+"""Searching: the evaluator that a protocol asks for, and the ask/tell loop. Read `search`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mergesuite.core import store, streams
+from mergesuite.core.ranks import ALONE, Ranks
+from mergesuite.core.runtime import Meter, log, progress
+from mergesuite.errors import UserError
+from mergesuite.experiment.settings import Fitness
+from mergesuite.fitness import Evaluator
+from mergesuite.methods import Population
+from mergesuite.stages.problem import Problem
+from mergesuite.weights import WeightSpace
+
+Rows = list[dict[str, Any]]
+
+
+def make_evaluator(
+    problem: Problem,
+    space: WeightSpace,
+    module: torch.nn.Module,
+    fitness: Fitness,
+    seed: int,
+    ranks: Ranks = ALONE,
+) -> Evaluator:
+    """The evaluator that a protocol asks for."""
+    images, labels = problem.images(fitness.split)
+    if fitness.images is not None:
+        if fitness.images > len(images):
+            raise UserError(
+                f"fitness images={fitness.images}, but split {fitness.split} has {len(images)}: "
+                "ask for fewer"
+            )
+        if not fitness.redraw:
+            images, labels = images[: fitness.images], labels[: fitness.images]
+    evaluator = Evaluator(
+        module,
+        space,
+        images,
+        labels,
+        problem.mean,
+        problem.std,
+        metric=fitness.metric,
+        batch_mean=fitness.batch_mean,
+        precision=fitness.precision,
+        ranks=ranks,
+        reestimate_on=problem.first("fit", fitness.batchnorm_images)
+        if fitness.batchnorm == "re-estimate"
+        else None,
+    )
+    if fitness.augment != "none" or fitness.redraw:
+        redraw(evaluator, fitness, seed, 0)
+    return evaluator
+
+
+def redraw(evaluator: Evaluator, fitness: Fitness, seed: int, epoch: int) -> None:
+    """Go over to the images of a DE epoch."""
+    evaluator.redraw(
+        streams.generator("fitness", seed, epoch),
+        augment=fitness.augment,
+        size=fitness.images,
+    )
+
+
+def search(
+    method: Population,
+    evaluator: Evaluator,
+    parents: Tensor,
+    scores: Tensor,
+    fitness: Fitness,
+    *,
+    seed: int,
+    out: Path,
+    key: str,
+    meter: Meter,
+    lift: Any = None,
+    ranks: Ranks = ALONE,
+) -> Rows:
+    """The ask/tell loop. The state is saved once a generation; `lift` clamps candidates.
+
+    All `ranks` run it alike; the first saves.
+
+    Raises:
+        RuntimeError: the best does not score again what the search believes; that would be a bug.
+    """
+    resume = out / "resume.pt"
+    rows: Rows = []
+    if state := store.load_state(resume, key):
+        method.restore(state["method"])
+        rows = state["rows"]
+        meter.restore(state["meter"])
+        log(f"resuming after {meter.cost['evaluations_asked']} evaluations")
+    else:
+        method.start(parents, scores, streams.generator("search", method.name, seed))
+    ranks.wait()  # all have read the state before the first replaces it
+    epoch = rows[-1].get("epoch", 0) if rows else 0
+    if epoch:
+        redraw(evaluator, fitness, seed, epoch)
+    saved = rows[-1].get("generation") if rows else None
+    for _ in progress(iter(int, 1), method.name):
+        if (epoch_now := int(method.trace().get("epoch", 0))) != epoch and fitness.redraw:
+            epoch = epoch_now
+            redraw(evaluator, fitness, seed, epoch)
+        proposal = method.ask()
+        if proposal is None:
+            break
+        candidates = proposal.candidates if lift is None else lift(proposal.candidates)
+        calibrated = evaluator.calibration_images
+        answer = evaluator.scores(candidates, proposal.thresholds)
+        method.tell(answer.fitness, answer.exceeded)
+        asked = len(proposal)
+        del proposal, candidates  # or the next trials would be bred beside these
+        meter.add(
+            forward_images=int(answer.images.sum()) + evaluator.calibration_images - calibrated,
+            evaluations_asked=asked,
+            evaluations_computed=int((answer.images > 0).sum()),
+        )
+        rows.append(
+            {
+                "step": len(rows) + 1,
+                "evaluations": meter.cost["evaluations_asked"],
+                "images": meter.cost["forward_images"],
+                **method.trace(),
+            }
+        )
+        if rows[-1].get("generation") != saved or "generation" not in rows[-1]:
+            saved = rows[-1].get("generation")
+            state = {"key": key, "method": method.state(), "rows": rows, "meter": meter.state()}
+            if ranks.rank == 0:
+                store.save_state(resume, state)
+    _recheck(method, evaluator)
+    return rows
+
+
+def _recheck(method: Population, evaluator: Evaluator) -> None:
+    """The best must score again, from nothing, what the search says that it scores."""
+    vector, score = method.best
+    if not torch.isfinite(torch.tensor(score)):
+        raise UserError(
+            f"method {method.name} found nothing with a finite score: "
+            "every candidate failed; lower its mutation or scale factor"
+        )
+    evaluator.forget()
+    again = float(evaluator.scores(vector[None]).fitness[0])
+    if again != score:
+        raise RuntimeError(f"{method.name}: best scores {again} when scored again, not {score}")
