@@ -6,6 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from mergesuite.cli import host
 from mergesuite.core import digests
 from mergesuite.errors import UserError
 from mergesuite.experiment import config as settings
@@ -27,6 +28,7 @@ os.environ.setdefault(
     or str(Path(str(workflow.current_basedir)).parents[1] / "replications"),
 )
 CONFIG = checked(settings.read_config, config)
+
 RESULTS = CONFIG.results
 PAPERS, BROKEN = settings.usable(CONFIG.profile)
 if CONFIG.papers:
