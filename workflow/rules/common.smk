@@ -11,6 +11,7 @@ from mergesuite.core import digests
 from mergesuite.errors import UserError
 from mergesuite.experiment import config as settings
 from mergesuite.experiment import jobs as planning
+from mergesuite.experiment import resources
 
 
 def checked(ask, *arguments):
@@ -69,3 +70,24 @@ def manifests(profile):
 def where(wildcards):
     """The arguments that name a paper's results."""
     return f"--profile {wildcards.profile} --results {shlex.quote(RESULTS)}"
+
+
+# A limit on GPUs belongs to the machine that has them: it counts for jobs that run here.
+resource_scopes:
+    gpu="local",
+
+
+if resources.gpus_here():
+    workflow.global_resources.setdefault("gpu", resources.gpus_here())
+
+
+def needs(of):
+    """The resources of a rule, from what `of` says that one of its jobs needs."""
+    return {
+        "gpu": lambda w: of(w).gpu,
+        "mem_mb": lambda w: of(w).mem_mb,
+        "runtime": lambda w: of(w).runtime,
+        "device": lambda w: (
+            CONFIG.device if CONFIG.device != "auto" or of(w).gpu else "cpu"
+        ),
+    }

@@ -22,6 +22,8 @@ rule train:
     log:
         f"{RUN}/logs/train/{{model}}/s{{seed}}.log",
     priority: 2
+    resources:
+        **needs(lambda w: jobs(w).train_need(w.model, CONFIG.device)),
     params:
         arguments=lambda w: jobs(w).train_arguments(w.model),
         start=lambda w, input: (
@@ -31,4 +33,4 @@ rule train:
         code=lambda w: jobs(w).code(w.model),
     shell:
         "mergesuite train {params.arguments} {params.start} --seed {wildcards.seed}"
-        " --device {CONFIG.device} --out {params.out:q} 2> {log:q}"
+        " --device {resources.device} --out {params.out:q} 2> {log:q}"

@@ -15,7 +15,7 @@ from typing import Any
 
 from mergesuite.core import digests
 from mergesuite.errors import UserError, nearest
-from mergesuite.experiment import config, declared, flags, identity
+from mergesuite.experiment import config, declared, flags, identity, resources
 from mergesuite.experiment.settings import Data, Merge, Network, digest
 from mergesuite.experiment.spec import Paper
 
@@ -155,6 +155,35 @@ class Jobs:
                 f"{subject!r} is no merged result of {self.name}{nearest(subject, self.subjects)}"
             )
         return parts
+
+    # What jobs need
+
+    @functools.cache  # noqa: B019
+    def train_need(self, model: str, device: str) -> resources.Need:
+        """What training a model asks a scheduler for."""
+        entry = self.paper.models[model]
+        return resources.train(entry, self.paper.data_of(model), entry.recipe, device)
+
+    @functools.cache  # noqa: B019
+    def merge_need(self, subject: str, device: str) -> resources.Need:
+        """What a merge asks a scheduler for; one with the budget of another, as much as that."""
+        slug, population = self._parts(subject)
+        entry, model = self.paper.methods[slug], self._model(subject)
+        if entry.budget_of:
+            entry = self.paper.methods[entry.budget_of]
+        parents = len(self.paper.parents(population, 0))
+        network, data = self._network(model), self.paper.data_of(model)
+        return resources.merge(network, data, entry, parents, device)
+
+    @functools.cache  # noqa: B019
+    def evaluate_need(self, group: str, device: str) -> resources.Need:
+        """What measuring a group asks a scheduler for."""
+        needs = [
+            resources.evaluate(self._network(m), self.paper.data_of(m), 2 * len(subjects), device)
+            for subjects in [self.groups[group]]
+            for m in {self._model(subject) for subject in subjects}
+        ]
+        return max(needs, key=lambda need: (need.gpu, need.runtime))
 
     # What results must be
 
