@@ -39,6 +39,7 @@ for name, problem in BROKEN.items():
         print(f"left out: {name}: {problem}", file=sys.stderr)
 
 RUN = f"{RESULTS}/{{profile}}/{{paper}}"
+RUN_QUOTED = shlex.quote(RESULTS) + "/{wildcards.profile}/{wildcards.paper}"
 FIGURES = ["fitness", "segment", "gains", "reported", "leakage"]
 TABLES = ["results", "reported", "leakage", "cost"]
 

@@ -12,16 +12,11 @@ rule merge:
     resources:
         **needs(lambda w: jobs(w).merge_need(w.subject, CONFIG.device)),
     params:
-        arguments=lambda w: jobs(w).merge_arguments(w.subject),
-        parents=lambda w: jobs(w).parents(w.subject, int(w.seed)),
-        budget=lambda w, input: (
-            f"--budget-of {shlex.quote(input.budget)}" if input.budget else ""
-        ),
-        out=lambda w, output: os.path.dirname(output.record),
+        arguments=lambda w: jobs(w).merge_arguments(w.subject, int(w.seed)),
         code=lambda w: jobs(w).code(w.subject),
     shell:
-        "mergesuite merge {params.arguments} --parents {params.parents:q} {params.budget}"
-        " --seed {wildcards.seed} --device {resources.device} --out {params.out:q} 2> {log:q}"
+        "mergesuite merge {params.arguments} --seed {wildcards.seed} --device {resources.device}"
+        f" --out {RUN_QUOTED}/merge/{{wildcards.subject}}/s{{wildcards.seed}} 2> {{log:q}}"
 
 
 rule evaluate:
@@ -35,9 +30,8 @@ rule evaluate:
     resources:
         **needs(lambda w: jobs(w).evaluate_need(w.group, CONFIG.device)),
     params:
-        runs=lambda w: jobs(w).measured(w.group, int(w.seed)),
-        population=lambda w: jobs(w).population(w.group),
+        arguments=lambda w: jobs(w).evaluate_arguments(w.group, int(w.seed)),
         code=lambda w: jobs(w).evaluate_code(w.group),
     shell:
-        "mergesuite evaluate --runs {params.runs:q} {params.population}"
-        " --device {resources.device} --out {output.csv:q} 2> {log:q}"
+        "mergesuite evaluate {params.arguments} --device {resources.device}"
+        " --out {output.csv:q} 2> {log:q}"

@@ -41,6 +41,7 @@ class Jobs:
         stage = "train" if self.subjects[subject] is None else "merge"
         return f"{self.folder}/{stage}/{subject}/s{seed}"
 
+    @functools.cache  # noqa: B019
     def seeds(self, subject: str) -> range:
         """The seeds of a model, or the replicates of ENTRY-POPULATION."""
         return self.paper.seeds(subject)
@@ -101,10 +102,6 @@ class Jobs:
         """The weights in these folders."""
         return [f"{folder}/model.safetensors" for folder in self.measured(group, seed)]
 
-    def population(self, group: str) -> str:
-        """What `mergesuite evaluate` is told of a group's population; the models have none."""
-        return "" if group == TRAINED else f"--population {group}"
-
     def metrics(self) -> list[str]:
         """The tables of all evaluations, without their ending."""
         return [
@@ -115,18 +112,32 @@ class Jobs:
 
     # What commands are told
 
-    @functools.cache  # noqa: B019
-    def train_arguments(self, model: str) -> str:
-        """What `mergesuite train` is told, beside seed, start, device and out."""
-        entry = self.paper.models[model]
-        recipe = entry.recipe.model_dump(exclude_defaults=True)
-        return shlex.join([*self._problem(model), *flags.mapping("--set", recipe)])
+    def train_arguments(self, model: str, seed: int) -> str:
+        """What `mergesuite train` is told, beside seed, device and out."""
+        start = self.start(model, seed)
+        return self._trained_by(model) + (f" --start {shlex.quote(start)}" if start else "")
 
     @functools.cache  # noqa: B019
-    def merge_arguments(self, subject: str) -> str:
-        """What `mergesuite merge` is told, beside parents, seed, budget, device and out."""
+    def _trained_by(self, model: str) -> str:
+        recipe = self.paper.models[model].recipe.model_dump(exclude_defaults=True)
+        return shlex.join([*self._problem(model), *flags.mapping("--set", recipe)])
+
+    def merge_arguments(self, subject: str, seed: int) -> str:
+        """What `mergesuite merge` is told, beside seed, device and out."""
+        budget = self.budget(subject, seed)
+        files = ["--parents", *self.parents(subject, seed)]
+        files += ["--budget-of", budget] if budget else []
+        return f"{self._merged_by(subject)} {shlex.join(files)}"
+
+    @functools.cache  # noqa: B019
+    def _merged_by(self, subject: str) -> str:
         how = Merge.model_validate(self._merge(subject))
         return shlex.join([*flags.words(how), *self._problem(self._model(subject))])
+
+    def evaluate_arguments(self, group: str, seed: int) -> str:
+        """What `mergesuite evaluate` is told, beside device and out."""
+        population = [] if group == TRAINED else ["--population", group]
+        return shlex.join(["--runs", *self.measured(group, seed), *population])
 
     def _merge(self, subject: str) -> dict[str, Any]:
         entry = self.paper.methods[self._parts(subject)[0]]
