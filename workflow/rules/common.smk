@@ -22,12 +22,13 @@ def checked(ask, *arguments):
         raise WorkflowError(str(error)) from None
 
 
-# The replications are those of this workflow, wherever it is run from.
-os.environ.setdefault(
-    settings.FOLDER,
-    config.get("replications")
-    or str(Path(str(workflow.current_basedir)).parents[1] / "replications"),
-)
+# The replications that are named, or lie beside this workflow, wherever it is run from; a workflow
+# that came without any uses those of the installed package.
+beside = Path(str(workflow.current_basedir)).parents[1] / "replications"
+if config.get("replications"):
+    os.environ[settings.FOLDER] = str(Path(config["replications"]).resolve())
+elif beside.is_dir():
+    os.environ.setdefault(settings.FOLDER, str(beside))
 CONFIG = checked(settings.read_config, config)
 
 RESULTS = CONFIG.results
@@ -88,7 +89,4 @@ def needs(of):
         "gpu": lambda w: of(w).gpu,
         "mem_mb": lambda w: of(w).mem_mb,
         "runtime": lambda w: of(w).runtime,
-        "device": lambda w: (
-            CONFIG.device if CONFIG.device != "auto" or of(w).gpu else "cpu"
-        ),
     }

@@ -15,7 +15,7 @@ rule merge:
         arguments=lambda w: jobs(w).merge_arguments(w.subject, int(w.seed)),
         code=lambda w: jobs(w).code(w.subject),
     shell:
-        "mergesuite merge {params.arguments} --seed {wildcards.seed} --device {resources.device}"
+        "mergesuite merge {params.arguments} --seed {wildcards.seed} --device {CONFIG.device}"
         f" --out {RUN_QUOTED}/merge/{{wildcards.subject}}/s{{wildcards.seed}} 2> {{log:q}}"
 
 
@@ -33,5 +33,5 @@ rule evaluate:
         arguments=lambda w: jobs(w).evaluate_arguments(w.group, int(w.seed)),
         code=lambda w: jobs(w).evaluate_code(w.group),
     shell:
-        "mergesuite evaluate {params.arguments} --device {resources.device}"
+        "mergesuite evaluate {params.arguments} --device {CONFIG.device}"
         " --out {output.csv:q} 2> {log:q}"
