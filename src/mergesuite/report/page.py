@@ -19,8 +19,9 @@ import pandas as pd
 
 from mergesuite import __version__
 from mergesuite.core import store
-from mergesuite.experiment import declared, loading, spec
-from mergesuite.judge.samples import read_runs
+from mergesuite.experiment import declared, spec
+from mergesuite.experiment.jobs import Jobs
+from mergesuite.judge import collect
 from mergesuite.judge.verdict import COLOURS, MEANINGS, VERDICTS
 from mergesuite.report import tables, traces
 from mergesuite.report.markup import TEXT, Table
@@ -127,8 +128,9 @@ def _place(row: Mapping[Any, Any]) -> str:
 
 def section(paper_folder: Path, profile: str, results: Path) -> dict[str, Any]:
     """Everything the page says about one paper; without results, what there is of its spec."""
-    paper, slug = loading.paper(paper_folder, profile), paper_folder.name
-    folder = results / profile / slug
+    slug = paper_folder.name
+    jobs = Jobs(slug, profile, str(results))
+    paper, folder = jobs.paper, Path(jobs.folder)
     base = {
         "slug": slug,
         "paper": paper,
@@ -137,8 +139,8 @@ def section(paper_folder: Path, profile: str, results: Path) -> dict[str, Any]:
     }
     if not (folder / "runs.csv").is_file() or not (folder / "verdicts.csv").is_file():
         return {**base, "claims": [], "tables": [], "figures": [], "commands": [], "origin": []}
-    runs, verdicts = read_runs(folder / "runs.csv"), store.read_csv(folder / "verdicts.csv")
-    records = traces.records(paper, folder)
+    runs, verdicts = collect.measured(jobs), store.read_csv(folder / "verdicts.csv")
+    records = traces.records(jobs)
     return {
         **base,
         "claims": claims(paper, verdicts),
@@ -192,7 +194,7 @@ def _commands(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """For each subject the command of its first run, with how many others there are."""
     found: dict[str, dict[str, Any]] = {}
     for record in records:
-        subject = record["run"].split("/")[1]
+        subject = record["subject"]
         row = found.setdefault(
             subject, {"subject": subject, "command": str(record.get("command", "")), "runs": 0}
         )
