@@ -29,6 +29,7 @@ lint: setup
 	ruff check
 	ruff format --check
 	basedpyright
+	lint-imports
 	snakefmt --check Snakefile workflow/rules
 	snakemake --lint
 
