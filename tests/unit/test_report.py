@@ -132,9 +132,5 @@ def test_a_paper_without_results_is_on_the_page(made, tmp_path):
     assert Page(text).open == []
 
 
-def test_captions_and_alternatives_cover_the_figures():
-    assert set(page.CAPTIONS) == set(page.ALTERNATIVES) == set(figures.NAMES)
-
-
 def test_a_path_before_the_program_is_left_out_of_commands():
     assert page._short("/a/b/mergesuite merge --seed 1") == "mergesuite merge --seed 1"
