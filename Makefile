@@ -40,6 +40,6 @@ lock: setup
 		--quiet --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis .import_linter_cache build src/*.egg-info
 
 .PHONY: all setup test lint lock clean
