@@ -10,7 +10,7 @@ from mergesuite.core.runtime import Meter
 from mergesuite.data.images import PAD, Augment, Normalise
 from mergesuite.errors import UserError
 from mergesuite.experiment.settings import Recipe
-from mergesuite.stages.train import Trainer, learning_rate, make_optimiser, train
+from mergesuite.stages.trainer import Trainer, learning_rate, make_optimiser, train
 
 N = 60
 
@@ -168,7 +168,7 @@ def test_augmentation_in_blocks_is_augmentation_at_once(monkeypatch):
     augment = Augment("crop-flip", 12, streams.generator("a"))
     index = torch.randperm(12, generator=streams.generator("b"))
     at_once = augment(x[index], index)
-    monkeypatch.setattr("mergesuite.images.BLOCK", 5)
+    monkeypatch.setattr("mergesuite.data.images.BLOCK", 5)
     assert torch.equal(augment(x[index], index), at_once)
 
 
