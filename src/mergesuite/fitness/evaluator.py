@@ -82,7 +82,8 @@ class Evaluator:
             fold: fold BatchNorm where the network allows it (float32 accuracy only: folded logits
                 differ in the last digits, which a sum of cross-entropies would show).
             reject: stop a candidate that cannot exceed its threshold.
-            order: take the images that are most often wrong first.
+            order: take the images that are most often wrong first (if where an image stands in a
+                batch does not move its logits; else the order would show in the last digits).
             remember: do not score a vector again.
         """
         self._module, self._space = module.eval(), space
@@ -90,16 +91,17 @@ class Evaluator:
         self._normalise = Normalise(mean, std, self._device)
         self._metric, self._batch_mean = metric, batch_mean
         self._reestimate_on = reestimate_on
-        self._reject, self._order = reject and batch_mean is None, order
+        self._reject = reject and batch_mean is None
         self._remember = remember
         self._ranks = ranks
-        self._source = (images, labels)
-        self._use(images, labels)
         exact = metric == "accuracy" and precision == "float32"
         self._passes = Passes(
             self._module, self._normalise, images.shape[1:], self._device,
             precision=precision, chunk=chunk, fold=fold and exact, exact=exact,
         )  # fmt: skip
+        self._order = order and self._passes.steady
+        self._source = (images, labels)
+        self._use(images, labels)
         self.calibration_images = 0
         """Images computed so far to re-estimate statistics."""
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.backends import cudnn
 from torch.nn import functional as F
 
+from mergesuite.core import streams
 from mergesuite.data.images import Normalise
 from mergesuite.fitness.fold import Folded
 from mergesuite.fitness.graphed import Forward, graphed
@@ -24,6 +25,8 @@ class Passes:
     Attributes:
         chunk: images per forward pass.
         folded: whether `logits` are those of the folded twin.
+        steady: whether an image's logits are the same bits wherever in a batch it stands. Some
+            matrix products are not so (ten outputs of 250 features, on a CPU).
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Passes:
         plain = exact and self._twin is None
         self._layout = torch.contiguous_format if plain else torch.channels_last
         self._network = self._prepared(shape)
+        self.steady = self._is_steady(shape)
 
     def _default_chunk(self) -> int:
         if self._device.type == "cuda":
@@ -83,6 +87,21 @@ class Passes:
 
             return in_bfloat16
         return network
+
+    @torch.inference_mode()
+    def _is_steady(self, shape: torch.Size) -> bool:
+        rng = streams.generator("passes")
+        batch = torch.rand(self.chunk, *shape, generator=rng).to(self._device)
+        order = torch.randperm(self.chunk, generator=rng).to(self._device)
+        self.refresh()
+        ways = ((self._network, self._layout), (self._module, torch.contiguous_format))
+        return all(
+            torch.equal(
+                network(batch.contiguous(memory_format=layout))[order],
+                network(batch[order].contiguous(memory_format=layout)),
+            )
+            for network, layout in (ways if self.folded else ways[:1])
+        )
 
     def refresh(self) -> None:
         """Take over the weights that the network holds now."""
