@@ -40,10 +40,10 @@ from mergesuite.core.runtime import Meter
 from mergesuite.data.images import Normalise
 from mergesuite.experiment.settings import Recipe
 from mergesuite.fitness import Evaluator, Scores
-from mergesuite.fitness.evaluator import CHUNK
+from mergesuite.fitness.passes import CHUNK
 from mergesuite.fitness.fold import Folded
 from mergesuite.methods import create
-from mergesuite.stages.train import Trainer
+from mergesuite.stages.trainer import Trainer
 from mergesuite.weights import WeightSpace
 
 Row = dict[str, Any]

@@ -5,7 +5,7 @@ One epoch on `digits`, in turn (A B C A B C ...) by
 * `DataLoader`: what a user writes: PIL images as torchvision's CIFAR10 gives them, its RandomCrop,
   RandomHorizontalFlip and ToTensor, a shuffling DataLoader, the network as it was built;
 * `DataLoader, 1 worker`: the same, with the batches made in a second process;
-* `ours`: `mergesuite.train.Trainer`, and ours without each lever.
+* `ours`: `mergesuite.stages.trainer.Trainer`, and ours without each lever.
 
 The case `data` is the way of the images into batches alone; the others are nets. What keeps freed
 memory runs in this process, the rest in another, because that setting is a process's; each on one
@@ -44,7 +44,7 @@ from mergesuite.core import provenance, runtime, store
 from mergesuite.core.runtime import Meter
 from mergesuite.data.images import PAD, Normalise
 from mergesuite.experiment.settings import Recipe
-from mergesuite.stages.train import Trainer
+from mergesuite.stages.trainer import Trainer
 
 LOADERS = {"DataLoader": 0, "DataLoader, 1 worker": 1}
 """How many workers each has. The first is what the others are measured against."""

@@ -26,7 +26,7 @@ from mergesuite.experiment.settings import Recipe
 from mergesuite.fitness import Evaluator
 from mergesuite.methods import create
 from mergesuite.models import spiking
-from mergesuite.stages.train import Trainer
+from mergesuite.stages.trainer import Trainer
 from mergesuite.weights import WeightSpace
 
 LEVERS = ("fold", "reject", "order", "remember")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mergesuite.stages import train
+from mergesuite.stages import trainer
 
 ROOT = Path(__file__).parents[2]
 FOLDER, DOCS = ROOT / "benchmarks", ROOT / "docs"
@@ -33,14 +33,14 @@ def test_both_training_loops_end_in_the_same_weights(training):
 
 
 def test_another_learning_rate_would_be_noticed(training, monkeypatch):
-    monkeypatch.setattr(train, "learning_rate", lambda *_: 0.1001)
+    monkeypatch.setattr(trainer, "learning_rate", lambda *_: 0.1001)
     with pytest.raises(ValueError, match="apart"):
         training.check("resnet8-w8", 64)
 
 
 def test_a_left_out_batch_would_be_noticed(training, monkeypatch):
-    batches = train.Trainer.batches
-    monkeypatch.setattr(train.Trainer, "batches", lambda *a: batches(*a)[:-1])
+    batches = trainer.Trainer.batches
+    monkeypatch.setattr(trainer.Trainer, "batches", lambda *a: batches(*a)[:-1])
     with pytest.raises(ValueError, match=r"updates \[4, 4, 4\]"):
         training.check("resnet8-w8", 64)
 

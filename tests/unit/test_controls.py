@@ -10,10 +10,10 @@ from sklearn.metrics import log_loss
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from mergesuite.core import streams
-from mergesuite.experiment.settings import Data
+from mergesuite.experiment.settings import Data, Network
 from mergesuite.methods import create
 from mergesuite.models import batchnorm, build
-from mergesuite.stages.evaluate import Outputs, combine, evaluate, measures
+from mergesuite.stages.measure import Outputs, combine, measure, measures
 from mergesuite.stages.problem import Problem
 from mergesuite.weights import WeightSpace
 
@@ -293,7 +293,7 @@ def problem():
     torch.set_num_threads(1)
     sizes = {"fit": 60, "search": 40, "test": 30}
     data = Data.model_validate({"name": "digits", "sizes": sizes})
-    return Problem("resnet8-w8", data, torch.device("cpu"))
+    return Problem(Network(build="resnet8-w8"), data, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -342,8 +342,8 @@ def test_averaged_statistics_are_another_network(problem, states):
 
 def test_the_mean_parent_is_measured_by_the_mean_of_its_members(problem, states):
     outputs = Outputs(problem)
-    together, hits = evaluate(problem, outputs, states, "mean", states)
-    alone = [evaluate(problem, outputs, [state], "single", [])[0] for state in states]
+    together, hits = measure(problem, outputs, states, "mean", states)
+    alone = [measure(problem, outputs, [state], "single", [])[0] for state in states]
     for row in together:
         each = [
             r["value"]
@@ -357,7 +357,7 @@ def test_the_mean_parent_is_measured_by_the_mean_of_its_members(problem, states)
 
 
 def test_hits_are_the_images_that_the_network_gets_right(problem, states):
-    _, found = evaluate(problem, Outputs(problem), states[:1], "single", [])
+    _, found = measure(problem, Outputs(problem), states[:1], "single", [])
     module = problem.network()
     module.load_state_dict(states[0])
     module.eval()

@@ -187,6 +187,20 @@ def test_a_network_without_batchnorm_is_scored(problem):
     assert evaluator.scores(vectors).correct.tolist() == expected
 
 
+@pytest.mark.parametrize("features", [6, 8])
+def test_the_order_of_images_does_not_show_in_a_cross_entropy(problem, features):
+    """With six features, the place in a batch moves a logit's last digit on many CPUs."""
+    _, _, images, labels, _ = problem
+    module = nn.Sequential(nn.Conv2d(3, features, 32), nn.Flatten(), nn.Linear(features, 10))
+    space = WeightSpace(module)
+    vectors = 0.1 * draw(6, space.dim, name="six features")
+    ordered = Evaluator(module, space, images, labels, metric="cross-entropy")
+    found = [float(ordered.scores(vector[None]).fitness) for vector in vectors]
+    for vector, fitness in zip(vectors, found, strict=True):
+        fresh = Evaluator(module, space, images, labels, metric="cross-entropy")
+        assert float(fresh.scores(vector[None]).fitness) == fitness
+
+
 def test_near_ties_are_decided_by_the_network_itself(problem):
     """Two classes with equal weights tie on every image: argmax takes the first of them."""
     module, space, images, _, candidates = problem

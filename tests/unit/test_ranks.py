@@ -42,9 +42,10 @@ def test_searches_end_the_same_on_any_number_of_processes(alone, tmp_path, proce
 
 def test_merge_under_torchrun_writes_the_files_of_one_process(tmp_path):
     mergesuite = [sys.executable, "-m", "mergesuite"]
-    train = ["train", *PROBLEM, "--set", "epochs=1", "batch=50", "--seeds", "0", "1"]
-    subprocess.run([*mergesuite, *train, "--out", tmp_path / "p"], check=True)
-    parents = [tmp_path / f"p/s{seed}/model.safetensors" for seed in (0, 1)]
+    train = ["train", *PROBLEM, "--set", "epochs=1", "batch=50"]
+    for seed in "01":
+        subprocess.run([*mergesuite, *train, "--seed", seed, "--out", tmp_path / seed], check=True)
+    parents = [tmp_path / seed / "model.safetensors" for seed in "01"]
     merge = ["merge", "--method", "mega", "--set", "population=4", "generations=2", *PROBLEM,
              "--parents", *parents, "--seed", "0", "--out"]  # fmt: skip
     subprocess.run([*mergesuite, *merge, tmp_path / "one"], check=True)
@@ -56,5 +57,5 @@ def test_merge_under_torchrun_writes_the_files_of_one_process(tmp_path):
     assert one == two
     assert store.read_json(tmp_path / "two/run.json")["processes"] == 2
 
-    refused = torchrun(2, "-m", "mergesuite", *train, "--out", tmp_path / "q")
+    refused = torchrun(2, "-m", "mergesuite", *train, "--seed", "0", "--out", tmp_path / "q")
     assert "run train without it" in refused.stderr

@@ -1,4 +1,6 @@
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,8 +11,9 @@ from mergesuite.core import store, streams
 from mergesuite.core.runtime import Meter
 from mergesuite.data.images import PAD, Augment, Normalise
 from mergesuite.errors import UserError
-from mergesuite.experiment.settings import Recipe
-from mergesuite.stages.train import Trainer, learning_rate, make_optimiser, train
+from mergesuite.experiment.settings import Data, Network, Recipe
+from mergesuite.stages import train
+from mergesuite.stages.trainer import Trainer, learning_rate, make_optimiser
 
 N = 60
 
@@ -38,52 +41,122 @@ def trainer(settings, meter=None):
     )
 
 
-def run(settings, out, key="k"):
-    made = trainer(settings)
+NETWORK = Network(build="resnet8-w8")
+DATA = Data.model_validate({"name": "digits", "sizes": {"fit": 60, "search": 20, "test": 20}})
+OUTPUTS = ("model.safetensors", "epochs", "curve.csv", "run.json")
+"""What a rule declares, so what a workflow deletes before it starts a failed job again."""
 
-    def save(path, module):
-        store.save_weights(path, module.state_dict())
 
-    curve = train(
-        made,
-        out=out,
-        key=key,
-        held_out=images(20),
-        normalise=Normalise(),
-        meter=Meter(),
-        save=save,
-    )
-    return curve, made.module.state_dict()
+def run(settings, out):
+    train.run(NETWORK, DATA, settings, seed=0, out=out, device="cpu")
+    return contents(out)
+
+
+def contents(out):
+    """The bytes of a run folder by name; of run.json what does not depend on the moment."""
+    found = {str(f.relative_to(out)): f.read_bytes() for f in out.rglob("*") if f.is_file()}
+    stable = ("cost", "weights", "spec", "args", "seed")
+    return {**found, "run.json": {k: v for k, v in read(out).items() if k in stable}}
+
+
+def read(out):
+    return store.read_json(out / "run.json")
+
+
+def cut(monkeypatch, where, number, *, after=True):
+    """Stop with an exception after (or before) the call `number` (from 1) of a function."""
+    calls = []
+    original = getattr(*where)
+
+    def stop(*words, **more):
+        calls.append(words)
+        if len(calls) == number and not after:
+            raise KeyboardInterrupt
+        original(*words, **more)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(*where, stop)
+    return lambda: monkeypatch.setattr(*where, original)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
         {"augment": "crop-flip", "mixup": 0.2, "label_smoothing": 0.1, "schedule": "cosine"},
         {"optimiser": "sgd", "nesterov": True, "weight_decay": 5e-4, "keep": 3},
+        {"schedule": "cyclic", "cycles": 2, "keep_every": "cycle", "keep": 2},
     ],
 )
-def test_a_run_cut_after_any_epoch_ends_in_the_same_weights(tmp_path, changes, monkeypatch):
-    whole_curve, whole = run(recipe(**changes), tmp_path / "whole")
-    for cut in (1, 3):
-        out = tmp_path / f"cut{cut}"
-        calls = []
-        original = store.save_state
-
-        def stop(path, state, cut=cut, calls=calls, original=original):
-            original(path, state)
-            calls.append(path)
-            if len(calls) == cut:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(store, "save_state", stop)
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_run_cut_after_any_epoch_ends_in_the_same_files(tmp_path, changes, monkeypatch, deleted):
+    whole = run(recipe(**changes), tmp_path / "whole")
+    kept = recipe(**changes).kept_epochs()[:-1]
+    assert set(read(tmp_path / "whole")["weights"]) == {
+        "model.safetensors", *(f"epochs/{epoch:03d}.safetensors" for epoch in kept)
+    }  # fmt: skip
+    assert not (tmp_path / "whole/resume").exists()
+    cuts = [((store, "save_state"), number, after) for number in range(1, 5) for after in (0, 1)]
+    cuts += [((store, "copy"), number + 1, 1) for number in range(len(kept))]
+    for number, (where, at, after) in enumerate(cuts):
+        out = tmp_path / f"cut{number}"
+        undo = cut(monkeypatch, where, at, after=bool(after))
         with pytest.raises(KeyboardInterrupt):
             run(recipe(**changes), out)
-        monkeypatch.setattr(store, "save_state", original)
-        curve, weights = run(recipe(**changes), out)
-        assert curve == whole_curve
-        assert all(torch.equal(weights[name], whole[name]) for name in whole)
+        undo()
+        for name in OUTPUTS if deleted else ():
+            shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink(True)
+        assert run(recipe(**changes), out) == whole
+
+
+def test_a_kept_epoch_that_is_lost_or_damaged_starts_the_run_again(tmp_path, monkeypatch, capsys):
+    whole = run(recipe(keep=3), tmp_path / "whole")
+    for number, damage in enumerate((Path.unlink, lambda file: file.write_bytes(b"no"))):
+        out = tmp_path / str(number)
+        undo = cut(monkeypatch, (store, "save_state"), 3)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe(keep=3), out)
+        undo()
+        damage(out / "resume/epochs/002.safetensors")
+        capsys.readouterr()
+        assert run(recipe(keep=3), out) == whole
+        assert "resuming" not in capsys.readouterr().err
+
+
+def test_what_a_run_of_another_recipe_left_is_not_continued(tmp_path, monkeypatch, capsys):
+    whole = run(recipe(keep=2), tmp_path / "whole")
+    undo = cut(monkeypatch, (store, "save_state"), 3)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe(keep=3, lr=0.02), tmp_path / "cut")
+    undo()
+    capsys.readouterr()
+    assert run(recipe(keep=2), tmp_path / "cut") == whole
+    assert "resuming" not in capsys.readouterr().err
+
+
+def test_a_replaced_result_leaves_no_epochs_of_the_old_one(tmp_path):
+    run(recipe(keep=3), tmp_path)
+    train.run(NETWORK, DATA, recipe(keep=2), seed=0, out=tmp_path, device="cpu", force=True)
+    assert [file.name for file in (tmp_path / "epochs").iterdir()] == ["003.safetensors"]
+
+
+def test_dropout_draws_from_the_stream_of_its_epoch():
+    """And moves no global generator."""
+    weights = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3072, 10))
+        with torch.no_grad():
+            net[2].weight.fill_(0.01)
+            net[2].bias.zero_()
+        before = torch.get_rng_state()
+        made = Trainer(
+            net, recipe(), *images(), normalise=Normalise(), stream=("t",), meter=Meter()
+        )
+        made.epoch(0)
+        assert torch.equal(torch.get_rng_state(), before)
+        weights.append(net[2].weight)
+    assert torch.equal(*weights)
 
 
 def test_an_epoch_is_the_textbook_loop():
@@ -168,7 +241,7 @@ def test_augmentation_in_blocks_is_augmentation_at_once(monkeypatch):
     augment = Augment("crop-flip", 12, streams.generator("a"))
     index = torch.randperm(12, generator=streams.generator("b"))
     at_once = augment(x[index], index)
-    monkeypatch.setattr("mergesuite.images.BLOCK", 5)
+    monkeypatch.setattr("mergesuite.data.images.BLOCK", 5)
     assert torch.equal(augment(x[index], index), at_once)
 
 

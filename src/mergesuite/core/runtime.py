@@ -76,13 +76,18 @@ def _keep_memory() -> None:
 
 
 class Meter:
-    """Counts what a run costs: images forward and backward, evaluations, seconds, memory."""
+    """Counts what a run costs: images forward and backward, evaluations, seconds, memory.
+
+    `images_asked` is what the evaluations asked for would have taken with nothing left out: unlike
+    `forward_images` it does not depend on how early candidates happened to be rejected.
+    """
 
     def __init__(self) -> None:
         """Start the clock."""
         self.cost = {
             "forward_images": 0,
             "backward_images": 0,
+            "images_asked": 0,
             "evaluations_asked": 0,
             "evaluations_computed": 0,
         }

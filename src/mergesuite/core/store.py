@@ -12,6 +12,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from mergesuite.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
     from torch import Tensor
 
 
@@ -195,22 +197,47 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
 
     with whole(path) as temporary:
         torch.save(dict(state), temporary)
+        seal = bytes.fromhex(sha256(temporary))
+        with temporary.open("ab") as file:
+            file.write(seal)
 
 
-def load_state(path: Path, key: str) -> dict[str, Any] | None:
+def load_state(path: Path, key: str, device: torch.device | str = "cpu") -> dict[str, Any] | None:
     """A state that an interrupted run with the same `key` left, or None.
 
-    A state of another spec or other code is not continued, and a damaged one is not trusted: the
-    run then starts again.
+    What was saved from a GPU comes back on `device`, the rest on the CPU. A state of another spec
+    or other code is not continued, and a damaged one is not trusted: the run then starts again.
     """
     import pickle
 
     import torch
 
-    if not path.is_file():
+    def placed(storage: Any, place: str) -> Any:
+        where = place if place == "cpu" else str(device)
+        return torch.serialization.default_restore_location(storage, where)
+
+    if not path.is_file() or not _sealed(path):
         return None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location=placed, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError):
         return None
     return state if isinstance(state, dict) and state.get("key") == key else None
+
+
+def _sealed(path: Path) -> bool:
+    """Whether a file ends in the SHA-256 of what comes before: a bit may flip in any other."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        left = path.stat().st_size - digest.digest_size
+        while left > 0:
+            block = file.read(min(left, 1 << 20))
+            digest.update(block)
+            left -= len(block)
+        return file.read() == digest.digest()
+
+
+def copy(source: Path, target: Path) -> None:
+    """Write a file as it is."""
+    with whole(target) as temporary:
+        shutil.copyfile(source, temporary)

@@ -1,14 +1,16 @@
 """Named random streams, and the two draw sources that methods accept.
 
 Every random number in the package comes from a generator whose seed is derived from names
-(paper, stage, entry, seed). No global generator is read or moved. Population methods draw
-through `Draws`; a test hands them `Recorded` draws instead and replays a run of other code.
+(paper, stage, entry, seed). No global generator is read or moved, but for the layers that know no
+other (`as_global`). Population methods draw through `Draws`; a test hands them `Recorded` draws
+instead and replays a run of other code.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -33,6 +35,18 @@ def derive(*names: str | int) -> int:
 def generator(*names: str | int, device: str = "cpu") -> torch.Generator:
     """A fresh generator for the stream called `names`."""
     return torch.Generator(device=device).manual_seed(derive(*names))
+
+
+@contextlib.contextmanager
+def as_global(device: torch.device, *names: str | int) -> Iterator[None]:
+    """Torch's global generator at the start of the stream `names`, and then as it was before.
+
+    Dropout takes no generator: only so is what it drops a matter of the stream.
+    """
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(gpus):
+        torch.manual_seed(derive(*names))
+        yield
 
 
 class DrawSource(Protocol):

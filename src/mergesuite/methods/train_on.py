@@ -10,7 +10,12 @@ from mergesuite.methods import FurtherTraining, method
 
 @method("train-on", cite="control")
 class TrainOn(FurtherTraining):
-    """The best parent, trained on for as many images as the search named by `budget_of` computed.
+    """The best parent, trained on for as many images as the search named by `budget_of` asked for.
+
+    These are its evaluations times the images behind one: the fitness images, and those on which
+    BatchNorm was re-estimated where it was, for both are what an evaluation needs. What a search
+    saves by rejecting early and by remembering is not taken off, so the budget is known beforehand
+    and is not a matter of luck.
 
     The optimiser starts anew; its state is not part of a checkpoint.
     """

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from mergesuite import methods
 from mergesuite.core import ranks, runtime, store
 from mergesuite.core.runtime import log
 from mergesuite.errors import UserError
@@ -81,7 +80,8 @@ def _measured(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Rows and packed hits of one run: see `measure`."""
     networks, rule = members.members_of(folder / record.WEIGHTS)
-    sources = done["parents"] if mixes(done) else []
+    # If not mixed, statistics averaged over parents would only spoil a result.
+    sources = done["parents"] if done.get("mixes") else []
     parents = [problem.load(Path(source["path"])) for source in sources]
     cost = {**done["cost"], "seconds": done["seconds"], "peak_mb": done["peak_mb"]}
     costs = [
@@ -103,13 +103,3 @@ def _measured(
     rows, right = measure(problem, outputs, networks, rule, parents)
     packed = {treatment: np.packbits(bits.numpy()) for treatment, bits in right.items()}
     return [{**common, **row} for row in [*rows, *costs]], packed
-
-
-def mixes(done: Mapping[str, Any]) -> bool:
-    """Whether the weights of several parents are mixed in the result of a run.json.
-
-    If not, statistics averaged over parents would only spoil it.
-    """
-    if len(done["parents"]) < 2 or done["args"]["merge"]["parents"] == "best":
-        return False
-    return methods.named(done["method"]).mixes

@@ -19,15 +19,17 @@ from mergesuite.experiment.settings import Data, Merge, Network
 from mergesuite.methods import (
     Combination,
     FurtherTraining,
-    Method,
     OneStep,
     Population,
     create,
+    named,
 )
+from mergesuite.models.batchnorm import has_batchnorm
 from mergesuite.stages import members, record
 from mergesuite.stages.problem import Problem
+from mergesuite.stages.resume import Resume
 from mergesuite.stages.search import Rows, make_evaluator, search
-from mergesuite.stages.trainer import Trainer
+from mergesuite.stages.trainer import Trainer, train
 from mergesuite.weights import WeightSpace, check_same
 
 
@@ -90,7 +92,7 @@ def run(
         return
     problem = Problem(network, data, this.device)
     group = ranks.join(problem.device)
-    budget = source["cost"] if source else None
+    budget = asked_of(source["cost"], budget_of) if source and budget_of else None
     meter = Meter()
     merged = merge(
         problem, how, [Path(o["path"]) for o in origins],
@@ -114,6 +116,7 @@ def run(
             method=how.use,
             protocol=how.protocol,
             leaky=how.leaky,
+            mixes=len(parents) > 1 and how.parents != "best" and named(how.use).mixes,
             parents=origins,
             budget=budget,
             content=problem.content,
@@ -156,10 +159,14 @@ def merge(
     vectors = torch.stack([space.flatten(s) for s in state_dicts.values()]).to(problem.device)
     evaluator = make_evaluator(problem, space, module, how.fitness, seed, ranks)
 
+    # Statistics that are kept, and in no vector: one vector scores differently beside others.
+    beside = how.part == "parameters" and how.fitness.batchnorm == "keep" and has_batchnorm(module)
     fitness = torch.empty(len(vectors), dtype=torch.float64)
     for i, state in enumerate(state_dicts.values()):
         module.load_state_dict(state)  # what is not in the vector is the parent's own
         fitness[i] = evaluator.scores(vectors[i : i + 1]).fitness[0]
+        if beside:
+            evaluator.forget()
     top = int(torch.nan_to_num(fitness, nan=-torch.inf, posinf=-torch.inf).argmax())
     base = list(state_dicts.values())[top]
     module.load_state_dict(base)
@@ -173,6 +180,10 @@ def merge(
     trace: Rows = []
     score: float | None = None
     if isinstance(method, Population):
+        if beside:  # the search starts at scores of the kind that it will count
+            answer = evaluator.scores(vectors)
+            fitness = answer.fitness
+            meter.add(forward_images=int(answer.images.sum()))
         method.tensors = space.sizes
         if method.noisy and how.protocol != "released":
             method.mutable = ~space.statistics.to(problem.device)
@@ -185,7 +196,8 @@ def merge(
     elif isinstance(method, OneStep):
         result = method.combine(vectors, fitness)
     else:
-        _train_on(method, problem, module, seed, meter)
+        assert isinstance(method, FurtherTraining)
+        _train_on(method, problem, module, seed, meter, Resume(out, key, ranks))
         base = _on_cpu(module.state_dict())
         result = Combination(space.flatten(base)[None])
     return Merged(
@@ -197,29 +209,53 @@ def merge(
     )
 
 
+def asked_of(cost: Mapping[str, int], path: Path) -> dict[str, int]:
+    """What of a run's cost is a budget for another: only what was asked for.
+
+    What was computed depends on how early candidates happened to be rejected, and is no budget.
+
+    Raises:
+        UserError: the run.json at `path` does not say.
+    """
+    names = ("evaluations_asked", "images_asked")
+    if missing := [name for name in names if name not in cost]:
+        raise UserError(
+            f"{path} does not say {missing[0]}, so it sets no budget: run its stage again"
+        )
+    return {name: cost[name] for name in names}
+
+
 def with_budget(
     name: str, params: dict[str, Any], budget: Mapping[str, int] | None
 ) -> dict[str, Any]:
-    """`params` with what a budget sets: `evaluations` or `images`, where the method has it."""
+    """`params` with what a budget sets: `evaluations` or `images`, where the method has it.
+
+    Raises:
+        UserError: the method has neither, or it is set already.
+    """
     if budget is None:
         return params
     known = declared.method_fields(name).params.model_fields
-    if "evaluations" in known:
-        return {"evaluations": budget["evaluations_asked"], **params}
-    if "images" in known:
-        return {"images": budget["forward_images"], **params}
+    for field, asked in (("evaluations", "evaluations_asked"), ("images", "images_asked")):
+        if field in known:
+            if field in params:
+                raise UserError(
+                    f"method {name} has both {field}={params[field]} and budget_of, which sets "
+                    "it too: remove one of them"
+                )
+            return {**params, field: budget[asked]}
     raise UserError(f"method {name} has no budget to set: remove budget_of")
 
 
 def _train_on(
-    method: Method,
+    method: FurtherTraining,
     problem: Problem,
     module: torch.nn.Module,
     seed: int,
     meter: Meter,
+    resume: Resume,
 ) -> None:
     """Train the loaded (best) parent on."""
-    assert isinstance(method, FurtherTraining)
     if not method.images:
         raise UserError("method train-on needs a budget: set images, or budget_of in the spec")
     images, labels = problem.images("fit")
@@ -228,10 +264,7 @@ def _train_on(
         module, recipe, images, labels, normalise=problem.normalise,
         stream=("train-on", seed), meter=meter,
     )  # fmt: skip
-    left = method.images
-    for epoch in range(recipe.epochs):
-        trainer.epoch(epoch, stop_after=left)
-        left -= len(images)
+    train(trainer, resume, meter=meter, images=method.images)
 
 
 def _on_cpu(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:

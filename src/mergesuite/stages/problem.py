@@ -71,7 +71,7 @@ class Problem:
 
         Raises:
             UserError: the file is unreadable, is of another network, or holds weights that are
-                not finite.
+                not finite or variances below zero.
         """
         state = store.load_weights(path)
         model = f"model {self.asked.build} with {self.classes} classes"
@@ -87,4 +87,10 @@ class Problem:
             if name in state or tensor.is_floating_point()
         }
         check_fit(state, shapes, f"the weights in {path}", model)
+        for name in shapes:
+            if name.endswith("running_var") and bool((state[name] < 0).any()):
+                raise UserError(
+                    f"the weights in {path}: {name!r} holds negative variances, of which no "
+                    "network has a score: clamp them to zero or re-estimate them, or leave it out"
+                )
         return {**self._expected, **state}

@@ -19,6 +19,7 @@ from mergesuite.core import digests, provenance, runtime, store
 from mergesuite.core.runtime import Meter, log
 from mergesuite.errors import UserError
 from mergesuite.experiment import identity
+from mergesuite.stages import resume
 
 FILE = "run.json"
 WEIGHTS = "model.safetensors"
@@ -84,14 +85,23 @@ class Run:
         if not same or self.force or there.get("code") != self.code:
             (self.out / FILE).unlink()  # what is half replaced must not look finished
             return False
-        whole = all(_is_whole(self.out / name, sha) for name, sha in there["weights"].items())
+        whole = all(resume.is_whole(self.out / name, sha) for name, sha in there["weights"].items())
         if whole:
+            resume.clear(self.out)  # a kill may have come between the record and this
             log(f"{self.out} already holds this result; --force makes it again")
         return whole
 
     def save_weights(self, name: str, tensors: Mapping[str, Any], **metadata: str) -> None:
         """Write weights below the folder, with the run's spec in their metadata."""
         store.save_weights(self.out / name, tensors, {**metadata, "spec": self.spec})
+        self.weights[name] = store.sha256(self.out / name)
+
+    def copy_weights(self, name: str, source: Path) -> None:
+        """Put weights that were saved elsewhere below the folder.
+
+        They are copied: until run.json is there, whoever restarts the run may delete its outputs.
+        """
+        store.copy(source, self.out / name)
         self.weights[name] = store.sha256(self.out / name)
 
     def finish(self, meter: Meter, **more: Any) -> None:
@@ -110,11 +120,7 @@ class Run:
             **more,
         }
         store.write_json(self.out / FILE, record)
-        (self.out / "resume.pt").unlink(missing_ok=True)
-
-
-def _is_whole(file: Path, sha: str) -> bool:
-    return file.is_file() and store.sha256(file) == sha
+        resume.clear(self.out)
 
 
 def read(folder: Path) -> dict[str, Any]:

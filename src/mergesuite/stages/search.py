@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mergesuite.core import store, streams
+from mergesuite.core import streams
 from mergesuite.core.ranks import ALONE, Ranks
 from mergesuite.core.runtime import Meter, log, progress
 from mergesuite.errors import UserError
@@ -16,6 +16,7 @@ from mergesuite.experiment.settings import Fitness
 from mergesuite.fitness import Evaluator
 from mergesuite.methods import Population
 from mergesuite.stages.problem import Problem
+from mergesuite.stages.resume import Resume
 from mergesuite.weights import WeightSpace
 
 Rows = list[dict[str, Any]]
@@ -89,24 +90,25 @@ def search(
     Raises:
         RuntimeError: the best does not score again what the search believes; that would be a bug.
     """
-    resume = out / "resume.pt"
+    resume = Resume(out, key, ranks)
     rows: Rows = []
-    if state := store.load_state(resume, key):
+    draw = 0
+    if state := resume.load(parents.device):
         method.restore(state["method"])
-        rows = state["rows"]
+        rows, draw = state["rows"], state["draw"]
+        if draw:
+            redraw(evaluator, fitness, seed, draw)
+        evaluator.restore(state["evaluator"])
         meter.restore(state["meter"])
         log(f"resuming after {meter.cost['evaluations_asked']} evaluations")
     else:
         method.start(parents, scores, streams.generator("search", method.name, seed))
-    ranks.wait()  # all have read the state before the first replaces it
-    epoch = rows[-1].get("epoch", 0) if rows else 0
-    if epoch:
-        redraw(evaluator, fitness, seed, epoch)
     saved = rows[-1].get("generation") if rows else None
     for _ in progress(iter(int, 1), method.name):
-        if (epoch_now := int(method.trace().get("epoch", 0))) != epoch and fitness.redraw:
-            epoch = epoch_now
-            redraw(evaluator, fitness, seed, epoch)
+        epoch = int(method.trace().get("epoch", 0))
+        if fitness.redraw and epoch != draw:
+            draw = epoch
+            redraw(evaluator, fitness, seed, draw)
         proposal = method.ask()
         if proposal is None:
             break
@@ -118,6 +120,7 @@ def search(
         del proposal, candidates  # or the next trials would be bred beside these
         meter.add(
             forward_images=int(answer.images.sum()) + evaluator.calibration_images - calibrated,
+            images_asked=asked * evaluator.images_each,
             evaluations_asked=asked,
             evaluations_computed=int((answer.images > 0).sum()),
         )
@@ -131,9 +134,13 @@ def search(
         )
         if rows[-1].get("generation") != saved or "generation" not in rows[-1]:
             saved = rows[-1].get("generation")
-            state = {"key": key, "method": method.state(), "rows": rows, "meter": meter.state()}
-            if ranks.rank == 0:
-                store.save_state(resume, state)
+            resume.save(
+                method=method.state(),
+                evaluator=evaluator.state(),
+                rows=rows,
+                draw=draw,
+                meter=meter.state(),
+            )
     _recheck(method, evaluator)
     return rows
 

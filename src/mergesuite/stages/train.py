@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from mergesuite.core import ranks, runtime, store
 from mergesuite.core.runtime import Meter, log
@@ -14,6 +15,7 @@ from mergesuite.experiment import declared, identity
 from mergesuite.experiment.settings import Data, Network, Recipe
 from mergesuite.stages import record
 from mergesuite.stages.problem import Problem
+from mergesuite.stages.resume import Resume
 from mergesuite.stages.trainer import Trainer
 from mergesuite.stages.trainer import train as train_to_the_end
 
@@ -64,20 +66,19 @@ def run(
         normalise=problem.normalise, stream=("train", seed), meter=meter,
     )  # fmt: skip
 
-    def save(name: str, trained: nn.Module) -> None:
-        state = {name: tensor.cpu() for name, tensor in trained.state_dict().items()}
-        this.save_weights(name, state, model=network.build, classes=str(problem.classes))
+    resume = Resume(out, this.key(problem.content, origin["sha256"] if origin else ""))
+    described = {"model": network.build, "classes": str(problem.classes)}
+
+    def keep(epoch: int, trained: nn.Module) -> None:
+        resume.keep(_file(epoch), _on_cpu(trained), {**described, "spec": this.spec})
 
     curve = train_to_the_end(
-        trainer,
-        out=out,
-        key=this.key(problem.content, origin["sha256"] if origin else ""),
-        held_out=problem.images("search"),
-        normalise=problem.normalise,
-        meter=meter,
-        save=save,
+        trainer, resume, meter=meter, held_out=problem.images("search"), keep=keep
     )
-    (out / "epochs").mkdir(exist_ok=True)  # there, and empty, where no epoch but the last is kept
+    this.save_weights(record.WEIGHTS, _on_cpu(module), **described)
+    _clear(out / "epochs")
+    for epoch in recipe.kept_epochs()[:-1]:
+        this.copy_weights(_file(epoch), resume.kept(_file(epoch)))
     store.write_rows(out / "curve.csv", curve)
     this.finish(
         meter, kind="parent", method="train", start=origin, parents=[], content=problem.content
@@ -100,3 +101,19 @@ def _start_from(module: Any, path: Path) -> None:
         )
     module.load_state_dict({**own, **fitting})
     log(f"starting from {path}; fresh: {', '.join(fresh) or 'nothing'}")
+
+
+def _file(epoch: int) -> str:
+    """The name of a kept epoch's weights; those of the last epoch are the model's."""
+    return f"epochs/{epoch:03d}.safetensors"
+
+
+def _clear(folder: Path) -> None:
+    """Make an empty folder; files of a result that was replaced are not of this one."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+
+
+def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.cpu() for name, tensor in module.state_dict().items()}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mergesuite.core import store, streams
+from mergesuite.core import streams
 from mergesuite.core.runtime import Meter, log, progress
 from mergesuite.data.images import Augment, Normalise
 from mergesuite.errors import UserError
 from mergesuite.experiment.settings import Recipe
+from mergesuite.stages.resume import Resume
 
 EVALUATION_BATCH = 100
 
@@ -89,9 +89,19 @@ class Trainer:
         self.recipe = recipe
         self.optimiser = make_optimiser(module, recipe)
         self._images, self._labels = images, labels
-        self._normalise = normalise
+        self.normalise = normalise
         self._stream = stream
         self._meter = meter
+
+    @property
+    def size(self) -> int:
+        """How many images there are."""
+        return len(self._images)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images and the network are."""
+        return self._images.device
 
     def batches(self, epoch: int) -> list[Tensor]:
         """The epoch's image indexes (on the CPU), shuffled, in batches; the last may be short.
@@ -115,7 +125,7 @@ class Trainer:
             where = index.to(self._images.device)
             # Not self._images[where]: index_select copies whole images, in a tenth of the time.
             images = augment(self._images.index_select(0, where), index)
-            yield self._normalise(images), self._labels[where]
+            yield self.normalise(images), self._labels[where]
 
     def epoch(self, epoch: int, stop_after: int | None = None) -> dict[str, float]:
         """Train through one epoch (from 0), or through `stop_after` images of it.
@@ -133,16 +143,17 @@ class Trainer:
         hits = torch.zeros((), device=self._images.device)
         seen = 0
         examples = progress(self.inputs(epoch, batches), f"epoch {epoch + 1}", len(batches))
-        for step, (inputs, labels) in enumerate(examples):
-            if stop_after is not None and seen >= stop_after:
-                break
-            rate = learning_rate(self.recipe, epoch, step, len(batches))
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
-            loss, correct = self._update(inputs, labels, mixing)
-            loss_sum += loss * len(labels)
-            hits += correct
-            seen += len(labels)
+        with streams.as_global(self.device, *self._stream, "dropout", epoch):
+            for step, (inputs, labels) in enumerate(examples):
+                if stop_after is not None and seen >= stop_after:
+                    break
+                rate = learning_rate(self.recipe, epoch, step, len(batches))
+                for group in self.optimiser.param_groups:
+                    group["lr"] = rate
+                loss, correct = self._update(inputs, labels, mixing)
+                loss_sum += loss * len(labels)
+                hits += correct
+                seen += len(labels)
         self._meter.add(forward_images=seen, backward_images=seen)
         if not bool(torch.isfinite(loss_sum)):
             raise UserError(
@@ -189,55 +200,53 @@ def accuracy(module: nn.Module, images: Tensor, labels: Tensor, normalise: Norma
 
 def train(
     trainer: Trainer,
+    resume: Resume,
     *,
-    out: Path,
-    key: str,
-    held_out: tuple[Tensor, Tensor],
-    normalise: Normalise,
     meter: Meter,
-    save: Callable[[str, nn.Module], None],
+    images: int | None = None,
+    held_out: tuple[Tensor, Tensor] | None = None,
+    keep: Callable[[int, nn.Module], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Train to the end of the recipe, resuming what an earlier process with `key` left in `out`.
+    """Train to the end of the recipe, from where an interrupted run left off.
 
-    `save` writes the weights of a kept epoch, and at the end those of the last, under a name.
-    `held_out`: images and labels of the search split, scored after each epoch for the curve only;
-    nothing is selected by it.
+    Args:
+        trainer: the network and its recipe.
+        resume: where the state is saved after each epoch.
+        meter: counts the cost.
+        images: how many to train on in all; None: every epoch is whole.
+        held_out: images and labels that are scored after each epoch, for the curve only; nothing
+            is selected by it.
+        keep: called with the number (from 1) of each epoch whose weights are kept, but the last.
 
     Returns:
-        The rows of curve.csv: epoch, lr, loss, fit_accuracy, search_accuracy.
+        The rows of curve.csv: epoch, lr, loss, fit_accuracy and, with `held_out`, search_accuracy.
     """
     recipe, module = trainer.recipe, trainer.module
-    resume = out / "resume.pt"
     curve: list[dict[str, Any]] = []
-    if state := store.load_state(resume, key):
+    if state := resume.load(trainer.device):
         module.load_state_dict(state["module"])
         trainer.optimiser.load_state_dict(state["optimiser"])
         curve = state["curve"]
         meter.restore(state["meter"])
         log(f"resuming after epoch {len(curve)} of {recipe.epochs}")
     for epoch in range(len(curve), recipe.epochs):
-        row = trainer.epoch(epoch)
-        score = accuracy(module, *held_out, normalise)
-        meter.add(forward_images=len(held_out[0]))
-        curve.append({"epoch": epoch + 1, **row, "search_accuracy": score})
+        left = None if images is None else images - epoch * trainer.size
+        row = {"epoch": epoch + 1, **trainer.epoch(epoch, stop_after=left)}
+        if held_out:
+            row["search_accuracy"] = accuracy(module, *held_out, trainer.normalise)
+            meter.add(forward_images=len(held_out[0]))
+        curve.append(row)
         log(
             f"epoch {epoch + 1}/{recipe.epochs}: loss {row['loss']:.4f}, "
-            f"fit {row['fit_accuracy']:.4f}, search {score:.4f}"
+            f"fit {row['fit_accuracy']:.4f}"
+            + (f", search {row['search_accuracy']:.4f}" if held_out else "")
         )
-        if epoch + 1 in recipe.kept_epochs()[:-1]:
-            save(epoch_file(epoch + 1, recipe), module)
-        state = {
-            "key": key,
-            "module": module.state_dict(),
-            "optimiser": trainer.optimiser.state_dict(),
-            "curve": curve,
-            "meter": meter.state(),
-        }
-        store.save_state(resume, state)
-    save(epoch_file(recipe.epochs, recipe), module)
+        if keep and epoch + 1 in recipe.kept_epochs()[:-1]:
+            keep(epoch + 1, module)
+        resume.save(
+            module=module.state_dict(),
+            optimiser=trainer.optimiser.state_dict(),
+            curve=curve,
+            meter=meter.state(),
+        )
     return curve
-
-
-def epoch_file(epoch: int, recipe: Recipe) -> str:
-    """The file name of a kept epoch's weights; the last epoch's is the model's."""
-    return "model.safetensors" if epoch == recipe.epochs else f"epochs/{epoch:03d}.safetensors"

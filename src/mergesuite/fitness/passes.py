@@ -1,0 +1,132 @@
+"""Forward passes of one network over images: folded where that helps, in full batches."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.backends import cudnn
+from torch.nn import functional as F
+
+from mergesuite.core import streams
+from mergesuite.data.images import Normalise
+from mergesuite.fitness.fold import Folded
+from mergesuite.fitness.graphed import Forward, graphed
+
+CHUNK = 50
+"""Images per forward pass on a CPU: activations of a small net stay in the cache."""
+CHUNK_UNFOLDED = 100
+"""The same of a network that is not folded, mostly a spiking one with many small operations."""
+CHUNK_GPU = 1000
+
+
+class Passes:
+    """The forward pass of a network and, where there is one, of its folded twin.
+
+    Attributes:
+        chunk: images per forward pass.
+        folded: whether `logits` are those of the folded twin.
+        steady: whether an image's logits are the same bits wherever in a batch it stands. Some
+            matrix products are not so (ten outputs of 250 features, on a CPU).
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        normalise: Normalise,
+        shape: torch.Size,
+        device: torch.device,
+        *,
+        precision: str,
+        chunk: int | None,
+        fold: bool,
+        exact: bool,
+    ) -> None:
+        """Prepare `module` for images of `shape` `(3, h, w)`.
+
+        `exact`: what is counted must not depend on the layout, so a network that is not folded is
+        computed as the plain loop would (near-ties are decided again for a folded one only).
+        """
+        self._module, self._normalise, self._device = module, normalise, device
+        self._precision = precision
+        self._twin = _folded(module) if fold else None
+        self.folded = self._twin is not None
+        self.chunk = chunk or self._default_chunk()
+        plain = exact and self._twin is None
+        self._layout = torch.contiguous_format if plain else torch.channels_last
+        self._network = self._prepared(shape)
+        self.steady = self._is_steady(shape)
+
+    def _default_chunk(self) -> int:
+        if self._device.type == "cuda":
+            return CHUNK_GPU
+        return CHUNK if self.folded else CHUNK_UNFOLDED
+
+    @torch.inference_mode()
+    def _prepared(self, shape: torch.Size) -> Forward:
+        """The forward pass of a full chunk."""
+        network = self._module if self._twin is None else self._twin.network
+        example = torch.zeros(self.chunk, *shape, device=self._device)
+        example = example.contiguous(memory_format=self._layout)
+        return graphed(self._at_precision(network), example)
+
+    def _at_precision(self, network: nn.Module) -> Forward:
+        """`network` computing at the chosen precision, with float32 logits."""
+        if self._precision == "tf32":
+
+            def in_tf32(x: Tensor) -> Tensor:
+                with cudnn.flags(deterministic=True, allow_tf32=True):
+                    return network(x)
+
+            return in_tf32
+        if self._precision == "bfloat16":
+
+            def in_bfloat16(x: Tensor) -> Tensor:
+                kind = self._device.type
+                with torch.autocast(kind, dtype=torch.bfloat16, cache_enabled=False):
+                    return network(x).float()
+
+            return in_bfloat16
+        return network
+
+    @torch.inference_mode()
+    def _is_steady(self, shape: torch.Size) -> bool:
+        rng = streams.generator("passes")
+        batch = torch.rand(self.chunk, *shape, generator=rng).to(self._device)
+        order = torch.randperm(self.chunk, generator=rng).to(self._device)
+        self.refresh()
+        ways = ((self._network, self._layout), (self._module, torch.contiguous_format))
+        return all(
+            torch.equal(
+                network(batch.contiguous(memory_format=layout))[order],
+                network(batch[order].contiguous(memory_format=layout)),
+            )
+            for network, layout in (ways if self.folded else ways[:1])
+        )
+
+    def refresh(self) -> None:
+        """Take over the weights that the network holds now."""
+        if self._twin is not None:
+            self._twin.load()
+
+    def logits(self, images: Tensor, index: Tensor) -> Tensor:
+        """Logits of `images[index]`; at most a chunk of them."""
+        return self._forward(self._network, images, index, self._layout)
+
+    def unfolded(self, images: Tensor, index: Tensor) -> Tensor:
+        """The same by the network itself."""
+        return self._forward(self._module, images, index, torch.contiguous_format)
+
+    def _forward(
+        self, network: Forward, images: Tensor, index: Tensor, layout: torch.memory_format
+    ) -> Tensor:
+        """Logits computed in a full batch: kernels depend on its size."""
+        padded = F.pad(index, (0, self.chunk - len(index)), value=int(index[0]))
+        inputs = self._normalise(images.index_select(0, padded)).contiguous(memory_format=layout)
+        return network(inputs)[: len(index)]
+
+
+def _folded(module: nn.Module) -> Folded | None:
+    try:
+        return Folded(module)
+    except ValueError:
+        return None

@@ -1,0 +1,73 @@
+"""What an interrupted run leaves to the next one: the folder `resume/` in its own.
+
+No rule declares it as an output. A workflow that starts a job again deletes what the job had
+declared; this stays, and holds all that is needed to end in the same bytes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mergesuite.core import store
+from mergesuite.core.ranks import ALONE, Ranks
+
+FOLDER = "resume"
+STATE = "state.pt"
+
+
+class Resume:
+    """The state of a run, and the weights that it has set aside."""
+
+    def __init__(self, out: Path, key: str, ranks: Ranks = ALONE) -> None:
+        """In the run folder `out`; only a run with the same `key` is continued.
+
+        All `ranks` load; the first saves.
+        """
+        self._folder, self._key, self._ranks = out / FOLDER, key, ranks
+        self._kept: dict[str, str] = {}
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """The last state that was saved, or None: then the run starts at its beginning.
+
+        A state whose weights are gone or damaged is not continued, for they would be missing from
+        the result.
+        """
+        state = store.load_state(self._folder / STATE, self._key, device)
+        if state and all(is_whole(self._folder / name, sha) for name, sha in state["kept"].items()):
+            self._kept = state["kept"]
+        else:
+            state = None
+        self._ranks.wait()  # all have read the state before the first replaces it
+        return state
+
+    def save(self, **state: Any) -> None:
+        """Save a state: tensors, numbers, strings and containers of them."""
+        if self._ranks.rank == 0:
+            path = self._folder / STATE
+            store.save_state(path, {**state, "kept": self._kept, "key": self._key})
+
+    def keep(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        """Set weights aside under `name`; the next state that is saved counts on them."""
+        store.save_weights(self._folder / name, tensors, metadata)
+        self._kept[name] = store.sha256(self._folder / name)
+
+    def kept(self, name: str) -> Path:
+        """Where the weights `name` lie."""
+        return self._folder / name
+
+
+def clear(out: Path) -> None:
+    """Delete what a run in `out` had left for the next."""
+    if (out / FOLDER).exists():
+        shutil.rmtree(out / FOLDER)
+
+
+def is_whole(file: Path, sha: str) -> bool:
+    """Whether a file is there and has this SHA-256."""
+    return file.is_file() and store.sha256(file) == sha

@@ -1,0 +1,220 @@
+"""The merge stage: what it gives methods, what a control's budget is, and going on when cut."""
+
+import shutil
+
+import pytest
+import torch
+
+from mergesuite.core import store
+from mergesuite.core.runtime import Meter
+from mergesuite.core.streams import generator
+from mergesuite.errors import UserError
+from mergesuite.experiment.settings import Data, Merge, Network
+from mergesuite.methods import Combination, named
+from mergesuite.models.batchnorm import statistics_names
+from mergesuite.stages import merge
+from mergesuite.stages.merge import asked_of, with_budget
+from mergesuite.stages.problem import Problem
+
+NETWORK = Network(build="resnet8-w8")
+DATA = Data.model_validate({"name": "digits", "sizes": {"fit": 60, "search": 40, "test": 20}})
+RANDOM = {"evaluations": 8, "batch": 4}
+
+
+@pytest.fixture(scope="module")
+def problem():
+    torch.set_num_threads(1)
+    return Problem(NETWORK, DATA, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def parents(problem, tmp_path_factory):
+    """Three networks whose BatchNorm statistics differ."""
+    folder = tmp_path_factory.mktemp("parents")
+    paths = []
+    for seed in range(3):
+        state = problem.network(seed).state_dict()
+        rng = generator("statistics", seed)
+        for name in statistics_names(problem.network()):
+            state[name] += 0.2 * torch.rand(state[name].shape, generator=rng)
+        paths.append(folder / f"{seed}.safetensors")
+        store.save_weights(paths[-1], state)
+    return paths
+
+
+def merged(parents, how, out, **more):
+    merge.run(
+        NETWORK, DATA, Merge.model_validate(how), parents, seed=0, out=out, device="cpu", **more
+    )
+    record = store.read_json(out / "run.json")
+    weights, trace = ((out / name).read_bytes() for name in ("model.safetensors", "trace.csv"))
+    return record, (weights, trace, record["cost"], record["weights"], record["score"])
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {
+            "use": "random-search",
+            "params": {**RANDOM, "include_parents": True},
+            "part": "parameters",
+        },
+        {"use": "de", "params": {"generations": 3, "F": 0.5, "CR": 0.5}},
+        {"use": "train-on", "params": {"images": 150, "batch": 20}},
+    ],
+)
+def test_a_merge_cut_anywhere_ends_the_same(parents, how, tmp_path, monkeypatch, capsys):
+    parents = [*parents, *more_parents(parents, tmp_path)]
+    _, whole = merged(parents, how, tmp_path / "whole")
+    assert not (tmp_path / "whole/resume").exists()
+    original = store.save_state
+    states = []
+
+    def save(path, state):
+        original(path, state)
+        states.append(tmp_path / f"state-{len(states)}")
+        shutil.copytree(path.parent, states[-1] / path.parent.name)
+
+    monkeypatch.setattr(store, "save_state", save)
+    merged(parents, how, tmp_path / "again")
+    assert len(states) >= 2
+    for out in list(states):
+        capsys.readouterr()
+        assert merged(parents, how, out)[1] == whole
+        assert "resuming" in capsys.readouterr().err
+
+
+def more_parents(parents, folder):
+    """One more network: DE needs four."""
+    state = {name: 0.9 * tensor for name, tensor in store.load_weights(parents[0]).items()}
+    store.save_weights(folder / "more.safetensors", state)
+    return [folder / "more.safetensors"]
+
+
+def test_parents_are_scored_beside_the_statistics_that_the_search_keeps(
+    problem, parents, tmp_path, monkeypatch
+):
+    """A vector without statistics scored 110 under its own and 141 under those of the base."""
+    seen = {}
+
+    def spy(method, evaluator, vectors, scores, *_, **__):
+        evaluator.forget()
+        seen["said"], seen["found"] = scores, evaluator.scores(vectors).fitness
+        method.start(vectors, scores, generator("spy"))
+        return []
+
+    monkeypatch.setattr(merge, "search", spy)
+    for batchnorm in ("keep", "re-estimate"):
+        how = Merge.model_validate(
+            {
+                "use": "random-search",
+                "part": "parameters",
+                "params": {"include_parents": True},
+                "fitness": {
+                    "batchnorm": batchnorm,
+                    "batchnorm_images": 40,
+                    "metric": "cross-entropy",
+                },
+            }
+        )
+        merge.merge(problem, how, parents, seed=0, out=tmp_path, key="k", meter=Meter())
+        assert torch.equal(seen["said"], seen["found"])
+
+
+def test_a_remembered_score_is_not_that_of_other_statistics(
+    problem, parents, tmp_path, monkeypatch
+):
+    """Equal parameters beside different statistics are different networks."""
+    state, other = (store.load_weights(path) for path in parents[:2])
+    twin = {**state, **{name: other[name] for name in statistics_names(problem.network())}}
+    store.save_weights(tmp_path / "twin.safetensors", twin)
+    fitness = {"metric": "cross-entropy"}
+    how = Merge.model_validate({"use": "best-parent", "part": "parameters", "fitness": fitness})
+    found = []
+
+    def combine(_, vectors, fitness):
+        found.append(fitness.tolist())
+        return Combination(vectors[:1])
+
+    monkeypatch.setattr(named("best-parent"), "combine", combine)
+    paths = [parents[0], tmp_path / "twin.safetensors"]
+    for order in (paths, paths[::-1]):
+        merge.merge(problem, how, order, seed=0, out=tmp_path, key="k", meter=Meter())
+    assert found[0] == found[1][::-1]
+    assert found[0][0] != found[0][1]
+
+
+# Budgets
+
+
+def test_a_budget_is_what_was_asked_for_whatever_was_rejected(tmp_path):
+    lucky = {"evaluations_asked": 40, "images_asked": 4000, "forward_images": 900}
+    unlucky = {**lucky, "forward_images": 3900, "evaluations_computed": 40}
+    budgets = [asked_of(cost, tmp_path) for cost in (lucky, unlucky)]
+    assert budgets[0] == budgets[1]
+    assert with_budget("random-search", {"batch": 4}, budgets[0]) == {"batch": 4, "evaluations": 40}
+    assert with_budget("train-on", {}, budgets[0]) == {"images": 4000}
+
+
+def test_images_asked_are_evaluations_times_the_images_of_one(problem, parents, tmp_path):
+    for batchnorm, each in (("keep", 40), ("re-estimate", 40 + 30)):
+        fitness = {"batchnorm": batchnorm, "batchnorm_images": 30}
+        how = {"use": "random-search", "params": RANDOM, "fitness": fitness}
+        record, _ = merged(parents, how, tmp_path / batchnorm)
+        assert record["cost"]["images_asked"] == 8 * each
+
+
+def test_a_control_takes_its_budget_from_a_run(parents, tmp_path):
+    merged(parents, {"use": "random-search", "params": RANDOM}, tmp_path / "source")
+    source = tmp_path / "source/run.json"
+    results = []
+    for forward in (1, 10**6):
+        record = store.read_json(source)
+        record["cost"]["forward_images"] = forward
+        path = tmp_path / f"{forward}.json"
+        store.write_json(path, record)
+        how = {"use": "train-on", "params": {"batch": 20}}
+        results.append(merged(parents, how, tmp_path / str(forward), budget_of=path))
+    assert results[0][1] == results[1][1]
+    assert results[0][0]["cost"]["backward_images"] == 8 * 40
+    assert results[0][0]["budget"] == {"evaluations_asked": 8, "images_asked": 320}
+
+
+@pytest.mark.parametrize(
+    ("name", "params"), [("random-search", {"evaluations": 3}), ("train-on", {"images": 3})]
+)
+def test_a_budget_that_is_given_twice_is_refused(name, params):
+    with pytest.raises(UserError, match="both"):
+        with_budget(name, params, {"evaluations_asked": 4, "images_asked": 4})
+
+
+def test_a_budget_needs_a_method_that_has_one_and_a_run_that_says_it(tmp_path):
+    with pytest.raises(UserError, match="no budget"):
+        with_budget("uniform-average", {}, {"evaluations_asked": 4, "images_asked": 4})
+    with pytest.raises(UserError, match="images_asked"):
+        asked_of({"evaluations_asked": 4}, tmp_path / "run.json")
+
+
+# What a result says of itself, and what is refused
+
+
+@pytest.mark.parametrize(
+    ("how", "mixes"),
+    [
+        ({"use": "uniform-average"}, True),
+        ({"use": "best-parent"}, False),
+        ({"use": "random-search", "params": RANDOM}, True),
+        ({"use": "random-search", "params": RANDOM, "parents": "best"}, False),
+    ],
+)
+def test_a_result_says_whether_it_mixes_parents(parents, how, mixes, tmp_path):
+    assert merged(parents, how, tmp_path)[0]["mixes"] is mixes
+
+
+def test_a_parent_with_negative_variances_is_refused(problem, parents, tmp_path):
+    state = store.load_weights(parents[0])
+    name = next(name for name in state if name.endswith("running_var"))
+    state[name][0] = -0.5
+    store.save_weights(tmp_path / "bad.safetensors", state)
+    with pytest.raises(UserError, match="negative variances"):
+        problem.load(tmp_path / "bad.safetensors")
