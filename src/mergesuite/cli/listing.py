@@ -22,7 +22,7 @@ def papers() -> Rows:
             {
                 "name": name,
                 "title": paper.title,
-                "citation": citation(paper.cite.key),
+                "citation": paper.cite.text,
                 "claims": len(paper.claims),
                 "reported": len(loading.reported(folder)),
             }
