@@ -46,7 +46,7 @@ def explain(error: ValidationError, known: Iterable[str] = ()) -> list[str]:
         # Shortened while it is written: what a few aliases of YAML say can be very long.
         found = "" if problem["type"] == "missing" else f", found {_SHORT.repr(problem['input'])}"
         if problem["type"] == "literal_error":
-            values = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
+            values = re.findall(r"'([^']*)'", problem.get("ctx", {}).get("expected", ""))
             found += nearest(str(problem["input"]), values)
         lines.append(f"{path}: {message}{found}")
     return lines
