@@ -1,4 +1,4 @@
-"""The JSON schema of paper.yaml, for editors: made from the models of `spec`, never written by hand.
+"""The JSON schema of paper.yaml, for editors: made from the models of `spec`, not written by hand.
 
 `python -m mergesuite.experiment.schema > workflow/schemas/paper.schema.json` makes it again. It
 knows the shorthands too (`shorthand`), so it asks for less than loading does: what `like` brings in
@@ -32,7 +32,7 @@ OVER: Schema = {
         "additionalProperties": {"type": ["string", "number"]},
     },
     "description": "one claim CLAIM-ROW for each row; every {word} of the claim is filled in from "
-    "the row, and {name} is the name of the claim that is made",
+    "the row; {row} is the name of the row, {name} that of the claim",
 }
 
 

@@ -153,7 +153,7 @@ def _rows(name: str, claim: Raw) -> Raw:
             continue
         if not isinstance(words, dict):
             raise UserError(f"{where}: expected the {{words}} of this row as a mapping")
-        known = {**words, "name": f"{name}-{row}"}
+        known = {**words, "row": row, "name": f"{name}-{row}"}
         made[f"{name}-{row}"] = _filled(text, known, where)
     return made
 

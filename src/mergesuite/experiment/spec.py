@@ -102,7 +102,7 @@ class Method(Merge):
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
-        if not self.budget_of:
+        if not self.budget_of or self.use not in declared.methods():
             return self
         known = declared.method_fields(self.use).params.model_fields
         budgets = [name for name in ("evaluations", "images") if name in known]
