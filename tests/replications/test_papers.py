@@ -206,7 +206,7 @@ def test_every_spec_is_valid_by_the_schema_and_names_it(paper):
         {"titel": "x"},
         {"models": {"x": {"build": "a", "recipe": {"epoch": 1}}}},
         {"models": {"x": {"seeds": 2}}},
-        {"methods": {"x": {"use": "best-parnt"}}},
+        {"methods": {"x": {"usse": "best-parent"}}},
         {"profiles": {"smoke": {"data": {"nam": "digits"}}}},
         {"profiles": {"lptop": {}}},
     ],

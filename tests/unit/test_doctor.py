@@ -1,5 +1,6 @@
 """What the doctor finds in a spec, one disease at a time."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -147,6 +148,16 @@ def test_the_same_of_several_profiles_is_said_once(ill, capsys):
 def test_what_is_not_there_is_refused(ill, words):
     ill({})
     assert main(["doctor", *words]) == 2
+
+
+def test_a_draft_that_does_not_load_hides_no_other_paper(ill, capsys):
+    folder = ill({})
+    shutil.copytree(folder, folder.parent / "draft")
+    (folder.parent / "draft" / "paper.yaml").write_text("titel: x\n")
+    assert main(["list", "papers", "--json"]) == 0
+    draft, mine = json.loads(capsys.readouterr().out)
+    assert "did you mean 'title'" in draft["title"]
+    assert mine["claims"] == 2
 
 
 def test_a_file_that_is_no_yaml_is_an_error(ill, capsys):
