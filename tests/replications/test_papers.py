@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 from collections import Counter
 from pathlib import Path
 
+import jsonschema
 import pytest
 
-from mergesuite.experiment import declared, loading, spec
-from mergesuite.experiment.jobs import Jobs, read_config
+from mergesuite.cli import doctor
+from mergesuite.experiment import config, declared, loading, schema, spec, yaml_file
+from mergesuite.experiment.jobs import Jobs
 
 ROOT = Path(__file__).parents[2]
 REPLICATIONS = ROOT / "replications"
-PAPERS = sorted(file.parent.name for file in REPLICATIONS.glob("[!_]*/paper.yaml"))
+PAPERS = [
+    file.parent.name
+    for file in sorted(REPLICATIONS.glob("*/paper.yaml"))
+    if re.fullmatch(config.NAME, file.parent.name)
+]
 WITH_TEMPLATE = [*PAPERS, "_template"]
 COLLECTED = Path(
     os.environ.get("MERGESUITE_COLLECTED", ROOT.parent / "shared" / "papers" / "reported.csv")
@@ -98,26 +105,6 @@ def test_slugs_are_folder_names(paper):
         assert re.fullmatch(r"[a-z0-9-]+", subject)
 
 
-@every_paper
-def test_subjects_of_entries_and_models_do_not_collide(paper):
-    """`ENTRY-POPULATION` can be read in one way only, and is no model's name."""
-    loaded = load(paper)
-    entries = [
-        f"{slug}-{population}"
-        for slug, entry in loaded.methods.items()
-        for population in entry.populations or loaded.populations
-    ]
-    assert not [name for name, count in Counter([*entries, *loaded.models]).items() if count > 1]
-
-
-@every_folder
-def test_citations_are_registered(paper):
-    loaded = load(paper)
-    assert loaded.cite.key in declared.CITATIONS
-    for entry in loaded.methods.values():
-        assert declared.method_fields(entry.use).cite in declared.CITATIONS
-
-
 @every_folder
 def test_reported_rows_have_source_and_deviations_are_stated(paper):
     for row in loading.reported(REPLICATIONS / paper).values():
@@ -134,42 +121,116 @@ def test_reduced_profiles_say_why_values_cannot_be_compared(paper, profile):
     assert profile in load(paper, profile).reduced
 
 
-@every_profile
-@every_paper
-def test_protocols_and_controls_are_all_there(paper, profile):
-    methods = load(paper, profile).methods.values()
-    main = {"sa-shade": "sa-shade", "mega": "mega"}.get(paper, paper)
-    if main not in declared.methods():
-        pytest.skip(f"{paper} has no method of its own name")
-    assert {m.protocol for m in methods if m.use == main} == {"published", "released", "clean"}
-    assert any(m.leaky for m in methods)
-    assert {"best-parent", "uniform-average", "ensemble"} <= {m.use for m in methods}
+def evolved(loaded):
+    """Methods that a spec runs under several protocols: what its paper is about."""
+    protocols = {}
+    for entry in loaded.methods.values():
+        if declared.method_fields(entry.use).kind == "population":
+            protocols.setdefault(entry.use, set()).add(entry.protocol)
+    return [name for name, found in protocols.items() if len(found) > 1]
 
 
 @every_profile
 @every_paper
-def test_first_clean_entry_of_the_method_searches_as_a_careful_author_would(paper, profile):
+def test_a_method_under_several_protocols_has_a_clean_one(paper, profile):
+    """Clean as a careful author would search; the tables take the first clean entry of a method."""
     loaded = load(paper, profile)
-    clean = [m for m in loaded.methods.values() if m.use == paper and m.protocol == "clean"]
-    if not clean:
-        pytest.skip(f"{paper} has no clean entry of a method of its own name")
-    assert clean[0].fitness.split == "search"
-    assert clean[0].fitness.batchnorm == "re-estimate"
-    assert clean[0].fitness.augment == "none"
+    for name in evolved(loaded):
+        clean = [m for m in loaded.methods.values() if m.use == name and m.protocol == "clean"]
+        assert clean, name
+        assert clean[0].fitness.split == "search"
+        assert clean[0].fitness.batchnorm == "re-estimate"
+        assert clean[0].fitness.augment == "none"
+
+
+@every_profile
+@every_paper
+def test_the_free_controls_are_there(paper, profile):
+    used = {m.use for m in load(paper, profile).methods.values()}
+    assert {"best-parent", "uniform-average", "ensemble"} <= used
+
+
+@every_profile
+@pytest.mark.parametrize("paper", sorted({"mega", "darwinian", "cade", "sa-shade"}))
+def test_the_four_methods_have_all_protocols_and_show_the_leak(paper, profile):
+    methods = load(paper, profile).methods.values()
+    protocols = {m.protocol for m in methods if m.use == paper}
+    assert protocols == {"published", "released", "clean"}
+    assert any(m.leaky for m in methods)
+
+
+@every_profile
+@every_folder
+def test_the_doctor_finds_no_error(paper, profile):
+    found = doctor.findings(REPLICATIONS / paper, profile)
+    assert not [finding for finding in found if finding.kind == "error"]
+
+
+@every_profile
+def test_the_doctor_has_no_doubt_about_the_template(profile):
+    assert doctor.findings(REPLICATIONS / "_template", profile) == []
+
+
+def test_every_entry_of_mega_follows_its_profile():
+    """The profiles change what is shared; every entry that shares it must follow."""
+    sizes = {"smoke": (4, 3), "laptop": (6, 4), "cifar-cpu": (8, 6), "full": (20, 20)}
+    for profile, size in sizes.items():
+        entries = [m.params for m in load("mega", profile).methods.values() if m.use == "mega"]
+        assert {(p["population"], p["generations"]) for p in entries} == {size}
+    line = Jobs("mega", "laptop").merge_arguments("mega-clean-pair")
+    assert line == (
+        "--method mega --set generations=4 mutation=element mutation_rate=0.02 population=6 "
+        "--fitness batchnorm=re-estimate batchnorm_images=128 --model resnet8-w8 --data digits "
+        "--sizes fit=7000 search=400 test=1000"
+    )
+
+
+def test_the_schema_is_up_to_date():
+    file = ROOT / "workflow" / "schemas" / "paper.schema.json"
+    assert file.read_text() == schema.text(), f"python -m mergesuite.experiment.schema > {file}"
+
+
+@every_folder
+def test_every_spec_is_valid_by_the_schema_and_names_it(paper):
+    file = REPLICATIONS / paper / "paper.yaml"
+    made = json.loads(schema.text())
+    jsonschema.Draft202012Validator(made).validate(yaml_file.read(file))
+    first = file.read_text().split("\n")[0]
+    assert first.startswith("# yaml-language-server: $schema=")
+    assert (file.parent / first.partition("=")[2]).is_file()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"titel": "x"},
+        {"models": {"x": {"build": "a", "recipe": {"epoch": 1}}}},
+        {"models": {"x": {"seeds": 2}}},
+        {"methods": {"x": {"usse": "best-parent"}}},
+        {"profiles": {"smoke": {"data": {"nam": "digits"}}}},
+        {"profiles": {"lptop": {}}},
+    ],
+)
+def test_the_schema_knows_a_mistake(change):
+    raw = {**yaml_file.read(REPLICATIONS / "_template" / "paper.yaml"), **change}
+    validator = jsonschema.Draft202012Validator(json.loads(schema.text()))
+    assert not validator.is_valid(raw)
 
 
 @every_paper
 def test_commands_can_be_made_for_every_run(paper):
     """The workflow asks for these; a bad `start`, budget or parent would raise."""
-    jobs = Jobs(paper, read_config({"profile": "smoke"}))
+    jobs = Jobs(paper, "smoke")
     for subject, parts in jobs.subjects.items():
         for seed in jobs.seeds(subject):
+            assert jobs.spec(subject, seed)
+            assert jobs.code(subject)
             if parts is None:
                 assert "--model" in jobs.train_arguments(subject)
-                assert len(jobs.start(subject, seed)) <= 1
+                jobs.start(subject, seed)
             else:
                 assert len(jobs.parents(subject, seed)) >= 2
-                assert len(jobs.budget(subject, seed)) <= 1
+                jobs.budget(subject, seed)
 
 
 def numbers_of(paper):

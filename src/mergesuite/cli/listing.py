@@ -14,20 +14,23 @@ Rows = list[dict[str, Any]]
 
 def papers() -> Rows:
     """The replications of this folder, with the number of claims and reported numbers."""
-    rows = []
-    for name in config.papers_there():
-        folder = config.replications() / name
-        paper = loading.paper(folder)
-        rows.append(
-            {
-                "name": name,
-                "title": paper.title,
-                "citation": citation(paper.cite.key),
-                "claims": len(paper.claims),
-                "reported": len(loading.reported(folder)),
-            }
-        )
-    return rows
+    return [_paper(name) for name in config.papers_there()]
+
+
+def _paper(name: str) -> dict[str, Any]:
+    """One row; a draft that does not load yet says why, and hides no other paper."""
+    folder = config.folder_of(name)
+    try:
+        paper, reported = loading.paper(folder), loading.reported(folder)
+    except UserError as error:
+        return {"name": name, "title": f"does not load: {error}"}
+    return {
+        "name": name,
+        "title": paper.title,
+        "citation": paper.cite.text,
+        "claims": len(paper.claims),
+        "reported": len(reported),
+    }
 
 
 def _methods(wanted: Callable[[str], bool]) -> Rows:

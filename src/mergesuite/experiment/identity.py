@@ -8,6 +8,7 @@ its parents, so that a change of a parent's recipe changes the spec of all that 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,20 @@ def file_spec(path: Path) -> str:
     """The spec of a weights file that no run of ours made."""
     with path.open("rb") as file:
         return f"file-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+
+
+def path_spec(path: Path) -> str:
+    """The spec of a weights file wherever it is: its run's, if a run of ours made it.
+
+    The stages know a checkpoint by the same rule (`stages.record.checkpoint`), and check the file.
+    """
+    is_epoch = path.parent.name == "epochs"
+    folder = path.parent.parent if is_epoch else path.parent
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        known = path.relative_to(folder).as_posix() in record["weights"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return file_spec(path)
+    if not known:
+        return file_spec(path)
+    return checkpoint_spec(record["spec"], int(path.stem) if is_epoch else None)

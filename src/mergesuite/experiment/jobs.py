@@ -11,13 +11,14 @@ import functools
 import re
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mergesuite.core import digests
 from mergesuite.errors import UserError, nearest
 from mergesuite.experiment import config, declared, flags, identity, resources
 from mergesuite.experiment.settings import Data, Merge, Network, digest
-from mergesuite.experiment.spec import Paper
+from mergesuite.experiment.spec import Checkpoint, Paper
 
 TRAINED = "trained_models"
 """The group of all models in an evaluation; no name in a spec has an underscore."""
@@ -50,31 +51,44 @@ class Jobs:
         """The run folders of a subject."""
         return [self.run(subject, seed) for seed in self.seeds(subject)]
 
-    def checkpoint(self, model: str, seed: int, epoch: int) -> str:
-        """The file with a model's weights after an epoch."""
-        last = self.paper.models[model].recipe.epochs
-        name = "model" if epoch == last else f"epochs/{epoch:03d}"
-        return f"{self.run(model, seed)}/{name}.safetensors"
+    def weights(self, of: Checkpoint | Path) -> str:
+        """The file with the weights of a run, or that a user has.
+
+        Raises:
+            UserError: the user's file is not there.
+        """
+        if isinstance(of, Path):
+            path = config.folder_of(self.name) / of
+            if not path.is_file():
+                raise UserError(
+                    f"{config.folder_of(self.name)}/paper.yaml names {str(of)!r}, and there is no "
+                    f"{path}: put the file there or correct the path (from the folder of the paper)"
+                )
+            return str(path)
+        name = "model" if of.epoch is None else f"epochs/{of.epoch:03d}"
+        return f"{self.run(of.subject, of.seed)}/{name}.safetensors"
 
     def parents(self, subject: str, seed: int) -> list[str]:
         """The checkpoints that one merge reads."""
-        _, population = self._parts(subject)
-        return [self.checkpoint(*parent) for parent in self.paper.parents(population, seed)]
+        return [self.weights(of) for of in self._parents(subject, seed)]
 
     def parent_files(self, subject: str, seed: int) -> list[str]:
-        """The same as outputs of `train`: the kept epochs of one training are one folder."""
-        found = {}
-        for file in self.parents(subject, seed):
-            folder, _, name = file.rpartition("/")
-            found[folder if folder.endswith("/epochs") else file] = name
-        return list(found)
+        """The same as a job's inputs: the kept epochs of one training are one folder."""
+        found = [
+            self.weights(of)
+            if isinstance(of, Path) or of.epoch is None
+            else f"{self.run(of.subject, of.seed)}/epochs"
+            for of in self._parents(subject, seed)
+        ]
+        return list(dict.fromkeys(found))
+
+    def _parents(self, subject: str, seed: int) -> list[Checkpoint | Path]:
+        return self.paper.parents(self._parts(subject)[1], seed)
 
     def start(self, model: str, seed: int) -> str | None:
         """The checkpoint that training starts at."""
-        other = self.paper.models[model].start
-        if other is None:
-            return None
-        return self.checkpoint(other, seed, self.paper.models[other].recipe.epochs)
+        of = self.paper.start_of(model, seed)
+        return None if of is None else self.weights(of)
 
     def budget(self, subject: str, seed: int) -> str | None:
         """The run.json whose budget a merge gets."""
@@ -132,7 +146,7 @@ class Jobs:
     @functools.cache  # noqa: B019
     def _merged_by(self, subject: str) -> str:
         how = Merge.model_validate(self._merge(subject))
-        return shlex.join([*flags.words(how), *self._problem(self._model(subject))])
+        return shlex.join([*flags.words(how), *self._problem(self.paper.model_of(subject))])
 
     def evaluate_arguments(self, group: str, seed: int) -> str:
         """What `mergesuite evaluate` is told, beside device and out."""
@@ -150,14 +164,6 @@ class Jobs:
     def _network(self, model: str) -> Network:
         entry = self.paper.models[model]
         return Network(build=entry.build, options=entry.options)
-
-    def _model(self, subject: str) -> str:
-        """A model itself, or the one whose networks are merged in ENTRY-POPULATION."""
-        parts = self.subjects[subject]
-        if parts is None:
-            return subject
-        population = self.paper.populations[parts[1]]
-        return population.model or population.models[0]
 
     def _parts(self, subject: str) -> tuple[str, str]:
         parts = self.subjects.get(subject)
@@ -201,27 +207,24 @@ class Jobs:
     @functools.cache  # noqa: B019
     def spec(self, subject: str, seed: int) -> str:
         """The spec that a run's run.json must have (see `identity`)."""
-        model = self._model(subject)
+        model = self.paper.model_of(subject)
         network, data = self._network(model), self.paper.data_of(model)
         parts = self.subjects[subject]
         if parts is None:
-            start = self.paper.models[subject].start
+            start = self.paper.start_of(subject, seed)
+            begun = None if start is None else self._spec_of(start)
             recipe = self.paper.models[subject].recipe
-            begun = self.spec(start, seed) if start else None
             return identity.spec(identity.training(network, data, recipe, begun))
-        parents = [
-            identity.checkpoint_spec(
-                self.spec(name, number), None if epoch == self._last(name) else epoch
-            )
-            for name, number, epoch in self.paper.parents(parts[1], seed)
-        ]
+        parents = [self._spec_of(of) for of in self.paper.parents(parts[1], seed)]
         other = self.paper.methods[parts[0]].budget_of
         budget = self.spec(f"{other}-{parts[1]}", seed) if other else None
         how = Merge.model_validate(self._merge(subject))
         return identity.spec(identity.merging(network, data, how, parents, budget))
 
-    def _last(self, model: str) -> int:
-        return self.paper.models[model].recipe.epochs
+    def _spec_of(self, of: Checkpoint | Path) -> str:
+        if isinstance(of, Path):
+            return identity.path_spec(Path(self.weights(of)))
+        return identity.checkpoint_spec(self.spec(of.subject, of.seed), of.epoch)
 
     @functools.cache  # noqa: B019
     def code(self, subject: str) -> str:
@@ -231,7 +234,7 @@ class Jobs:
         return digests.code(stage, *self._modules(subject))
 
     def _modules(self, subject: str) -> tuple[str, ...]:
-        parts, model = self.subjects[subject], self._model(subject)
+        parts, model = self.subjects[subject], self.paper.model_of(subject)
         return declared.modules(
             build=self.paper.models[model].build,
             data=self.paper.data_of(model).name,
@@ -241,7 +244,7 @@ class Jobs:
     @functools.cache  # noqa: B019
     def evaluate_code(self, group: str) -> str:
         """The digest of the code that measures a group."""
-        models = {self._model(subject) for subject in self.groups[group]}
+        models = {self.paper.model_of(subject) for subject in self.groups[group]}
         modules = {
             module
             for model in models

@@ -1,29 +1,46 @@
 """From files to experiments: `paper.yaml` under a profile, and `reported.csv`.
 
 All errors of a file are listed at once. A profile is an overlay in the same file, merged into the
-base before anything is checked, so a wrong key in a profile is an error as well.
+base before anything is checked, so a wrong key in a profile is an error as well. The file's
+shorthands are written out (`shorthand`), then every value is checked by the models of `spec`, then
+whether the parts fit each other (`checks`).
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from mergesuite.errors import UserError, nearest
-from mergesuite.experiment import settings, spec
+from mergesuite.experiment import checks, settings, spec, yaml_file
+from mergesuite.experiment.shorthand import Controls, laid, likes, without_nulls, written_out
 from mergesuite.experiment.spec import PROFILES, Paper, Reported
 from mergesuite.experiment.strict import explain
 
 MODELS = (
     Paper, spec.Cite, settings.Data, spec.Model, settings.Recipe, spec.Population, spec.Method,
-    settings.Fitness, spec.Claim,
+    settings.Fitness, spec.Claim, Controls,
 )  # fmt: skip
 """What a paper.yaml is made of: an unknown key in it may be meant for any of them."""
+KEYS = {key for model in MODELS for key in model.model_fields} | {
+    "profiles", "shared", "controls", "like", "over",
+}  # fmt: skip
+
+
+class SpecError(UserError):
+    """A paper.yaml that is no experiment.
+
+    Attributes:
+        problems: one phrase for each thing that is wrong.
+    """
+
+    def __init__(self, where: str, problems: list[str]) -> None:
+        """All problems in one line, after where they are."""
+        super().__init__(f"{where}: " + "; ".join(problems))
+        self.problems = problems
 
 
 def paper(folder: Path, profile: str = "full") -> Paper:
@@ -34,48 +51,74 @@ def paper(folder: Path, profile: str = "full") -> Paper:
             experiment; all errors are listed in one line.
     """
     file = folder / "paper.yaml"
-    raw = _mapping(file)
-    profiles = raw.pop("profiles", None) or {}
-    for name in profiles:
-        if name not in PROFILES or name == "full":
-            raise UserError(
-                f"{file}: profiles.{name} is none of {', '.join(PROFILES[:-1])}"
-                f"{nearest(str(name), PROFILES)}; full is the base"
-            )
+    base, overlays = _parts(file)
     if profile not in PROFILES:
         raise UserError(
             f"no profile {profile!r}{nearest(profile, PROFILES)}: {', '.join(PROFILES)}"
         )
-    if profile != "full" and profile not in profiles:
+    if profile != "full" and profile not in overlays:
         raise UserError(f"{file} declares no profile {profile!r}: add profiles.{profile}")
-    return _checked(overlay(raw, profiles.get(profile) or {}), f"{file} (profile {profile})")
-
-
-def _mapping(file: Path) -> dict[str, Any]:
+    where = f"{file} (profile {profile})"
     try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"cannot read {file}: {error.strerror}; `mergesuite new-paper` makes one"
-        ) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise UserError(f"{file} must be a mapping with the keys {', '.join(Paper.model_fields)}")
-    return raw
+        raw = written_out(laid(base, overlays.get(profile) or {}))
+    except UserError as error:
+        raise SpecError(where, [str(error)]) from None
+    return _checked(without_nulls(raw), where)
+
+
+def profiles(folder: Path) -> list[str]:
+    """The profiles that `folder/paper.yaml` has, in the order of `PROFILES`."""
+    overlays = _parts(folder / "paper.yaml")[1]
+    return [name for name in PROFILES if name == "full" or name in overlays]
 
 
 def overlay(base: Any, change: Any) -> Any:
-    """`change` laid over `base`: mappings merge, anything else replaces, null removes a key."""
-    if not isinstance(base, dict) or not isinstance(change, dict):
-        return change
-    merged = dict(base)
-    for key, value in change.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = overlay(merged.get(key), value)
-    return merged
+    """`change` laid over `base` as a profile is: mappings merge, null removes a key."""
+    return without_nulls(laid(base, change))
+
+
+def _parts(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The base of a paper.yaml, and the overlays of its profiles."""
+    raw = yaml_file.read(file)
+    if not isinstance(raw, dict):
+        raise UserError(f"{file} must be a mapping with the keys {', '.join(Paper.model_fields)}")
+    overlays = raw.get("profiles") or {}
+    base = {key: value for key, value in raw.items() if key != "profiles"}
+    if not isinstance(overlays, dict):
+        raise SpecError(
+            str(file), [f"profiles: expected {', '.join(PROFILES[:-1])}, each a mapping"]
+        )
+    problems = [
+        *(problem for name, change in overlays.items() for problem in _odd_profile(name, change)),
+        *_unused(base, overlays),
+    ]
+    if problems:
+        raise SpecError(str(file), problems)
+    return base, overlays
+
+
+def _odd_profile(name: object, change: object) -> list[str]:
+    if name not in PROFILES or name == "full":
+        return [
+            f"profiles.{name} is none of {', '.join(PROFILES[:-1])}"
+            f"{nearest(str(name), PROFILES)}; full is the base"
+        ]
+    if change is not None and not isinstance(change, dict):
+        return [f"profiles.{name}: expected a mapping, found {type(change).__name__}"]
+    return []
+
+
+def _unused(base: dict[str, Any], overlays: dict[str, Any]) -> list[str]:
+    """Shared values that nothing is like: a slip of the pen would change nothing in silence."""
+    parts = {"": base, **{f"profiles.{name}.": change for name, change in overlays.items()}}
+    used = {name for part in parts.values() for name in likes(part)}
+    return [
+        f"{where}shared.{name}: nothing is like it{nearest(str(name), used)}"
+        for where, part in parts.items()
+        if isinstance(part, dict) and isinstance(part.get("shared"), dict)
+        for name in part["shared"]
+        if name not in used
+    ]
 
 
 def _checked(raw: dict[str, Any], where: str) -> Paper:
@@ -83,56 +126,10 @@ def _checked(raw: dict[str, Any], where: str) -> Paper:
     try:
         made = Paper.model_validate(raw)
     except ValidationError as error:
-        known = {key for model in MODELS for key in model.model_fields}
-        raise UserError(f"{where}: " + "; ".join(explain(error, known))) from None
-    if errors := _dangling(made) or _misfits(made):
-        raise UserError(f"{where}: " + "; ".join(errors))
+        raise SpecError(where, explain(error, KEYS)) from None
+    if problems := checks.problems(made):
+        raise SpecError(where, problems)
     return made
-
-
-def _dangling(made: Paper) -> list[str]:
-    """References to models, populations and entries that do not exist."""
-    errors = []
-    for slug, model in made.models.items():
-        errors += _missing(f"models.{slug}.start", model.start, made.models)
-    for slug, population in made.populations.items():
-        for name in [population.model, *population.models]:
-            errors += _missing(f"populations.{slug}", name, made.models)
-    for slug, entry in made.methods.items():
-        for name in entry.populations:
-            errors += _missing(f"methods.{slug}.populations", name, made.populations)
-        errors += _missing(f"methods.{slug}.budget_of", entry.budget_of, made.methods)
-    for name in made.run:
-        errors += _missing("run", name, made.populations)
-    return errors
-
-
-def _misfits(made: Paper) -> list[str]:
-    """Populations that the trained networks cannot fill, and claims about no subject."""
-    errors = []
-    for slug in made.active():
-        population = made.populations[slug]
-        model = made.models[population.model] if population.model else None
-        if model and population.epochs and population.epochs > model.recipe.keep:
-            errors.append(
-                f"populations.{slug}.epochs: {population.epochs} asked, "
-                f"models.{population.model}.recipe.keep is {model.recipe.keep}"
-            )
-        if not made.count(slug):
-            errors.append(
-                f"populations.{slug}.take: {population.take} asked, "
-                f"models.{population.model}.seeds is {model.seeds if model else 0}"
-            )
-    for slug, claim in made.claims.items():
-        for name in (claim.subject, claim.against, claim.clean):
-            errors += _missing(f"claims.{slug}", name, made.all_subjects())
-    return errors
-
-
-def _missing(where: str, name: str | None, known: Collection[str]) -> list[str]:
-    if name is None or name in known:
-        return []
-    return [f"{where}: there is no {name!r}{nearest(name, known)}"]
 
 
 def reported(folder: Path) -> dict[str, Reported]:
@@ -147,8 +144,12 @@ def reported(folder: Path) -> dict[str, Reported]:
             rows = list(csv.DictReader(handle))
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}; every paper has one") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file} is not CSV in UTF-8: {error}") from None
     found: dict[str, Reported] = {}
     for number, row in enumerate(rows, start=2):
+        if None in row:
+            raise UserError(f"{file} line {number}: more values than columns; quote commas")
         filled = {k: (None if k in ("spread", "n") and v == "" else v) for k, v in row.items()}
         try:
             entry = Reported.model_validate(filled)

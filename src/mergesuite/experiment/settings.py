@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mergesuite.errors import nearest
+from mergesuite.errors import UserError, nearest
 from mergesuite.experiment import declared
 from mergesuite.experiment.strict import Strict
 
@@ -145,7 +145,10 @@ class Merge(Strict):
 
     @model_validator(mode="after")
     def _honest(self) -> Self:
-        declared.check_params(self.use, self.params)
+        try:
+            declared.check_params(self.use, self.params)
+        except UserError as error:  # as one of the errors of a file, with its place
+            raise ValueError(str(error)) from None
         if self.fitness.split == "test" and not self.leaky:
             raise ValueError("fitness on the test split needs leaky: true; use split: search")
         if self.protocol == "clean" and (self.leaky or self.fitness.split != "search"):

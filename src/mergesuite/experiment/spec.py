@@ -5,23 +5,41 @@ Read `Paper` first, then what it is made of; what the stages are told is in `set
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from mergesuite.experiment import declared
 from mergesuite.experiment.settings import Data, Merge, Network, Recipe, Split
 from mergesuite.experiment.strict import Strict
 
 PROFILES = ("smoke", "laptop", "cifar-cpu", "full")
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=24)]
+Subject = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=49)]
+"""A model, or ENTRY-POPULATION."""
+File = Annotated[str, StringConstraints(pattern=r"^[^{}\x00-\x1f]+$", max_length=240)]
+"""A file of the user, relative to the paper's folder; a workflow reads braces as wildcards."""
 
 
 class Cite(Strict):
     """Where the paper and its code are."""
 
-    key: str = Field(description="key of declared.CITATIONS")
+    text: str = Field(description="authors: title, where and when it was published")
     arxiv: str = Field("", description="arXiv number with version")
     code: str = Field("", description="repository and commit of the released code")
+
+
+class Checkpoint(NamedTuple):
+    """Weights that this experiment makes."""
+
+    subject: str
+    """A model, or ENTRY-POPULATION."""
+    seed: int
+    epoch: int | None = None
+    """A kept epoch before the last; None: the result."""
 
 
 class Model(Network):
@@ -29,22 +47,50 @@ class Model(Network):
 
     recipe: Recipe = Recipe.model_validate({})
     seeds: int = Field(1, ge=1, description="how many are trained: seeds 0..seeds-1")
-    start: Slug | None = Field(None, description="model (same seed) that training starts at")
+    start: File | None = Field(
+        None,
+        description="what training starts at: a model (the same seed, or its only one), or a file "
+        "of weights, relative to this folder",
+    )
     data: Data | None = Field(None, description="if other than the paper's")
+
+    @property
+    def start_model(self) -> str | None:
+        """The model that training starts at, if it is one."""
+        return None if self.start_file else self.start
+
+    @property
+    def start_file(self) -> str | None:
+        """The file that training starts at, if it is one: no model's name has a dot or slash."""
+        return self.start if self.start and {".", "/"} & set(self.start) else None
 
 
 class Population(Strict):
-    """Who is merged: seeds of one model, ending epochs of one run, or several models."""
+    """Who is merged: seeds of one model, ending epochs of one run, several models, or files."""
 
-    model: Slug | None = None
-    take: int = Field(2, ge=1, description="with model: how many seeds make one population")
+    model: Slug | None = Field(None, description="whose seeds; with files: their network and data")
+    take: int = Field(
+        2, ge=1, description="with model or files: how many seeds or files make one population"
+    )
     epochs: int | None = Field(None, ge=2, description="with model: the last so many kept epochs")
-    models: list[Slug] = Field(default_factory=list, description="the same seed of several models")
+    models: list[Subject] = Field(
+        default_factory=list,
+        description="the same seed of several models, or of results of merging (ENTRY-POPULATION)",
+    )
+    files: list[File] = Field(
+        default_factory=list,
+        description="weights that you have, relative to this folder; name their network as model",
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if (self.model is None) == (not self.models):
-            raise ValueError("give either model (with take or epochs) or models")
+            raise ValueError("give either model (with take, epochs or files) or models")
+        said = {name for name in ("take", "epochs", "files") if name in self.model_fields_set}
+        if self.models and said:
+            raise ValueError(f"models are all merged: remove {', '.join(sorted(said))}")
+        if self.epochs and len(said) > 1:
+            raise ValueError(f"epochs takes one run: remove {', '.join(sorted(said - {'epochs'}))}")
         return self
 
 
@@ -54,25 +100,57 @@ class Method(Merge):
     populations: list[Slug] = Field(default_factory=list, description="default: all")
     budget_of: Slug | None = Field(None, description="entry whose budget this one gets")
 
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if not self.budget_of or self.use not in declared.methods():
+            return self
+        known = declared.method_fields(self.use).params.model_fields
+        budgets = [name for name in ("evaluations", "images") if name in known]
+        if not budgets:
+            raise ValueError(f"method {self.use} has no budget to set: remove budget_of")
+        if said := [name for name in budgets if name in self.params]:
+            raise ValueError(
+                f"budget_of and params.{said[0]} both say how much: remove one "
+                "(in a profile: budget_of: null)"
+            )
+        return self
+
 
 class Claim(Strict):
     """A sentence of the paper as a comparison that can be measured."""
 
     text: str = Field(description="what is claimed, in our words")
-    subject: str = Field(description="ENTRY-POPULATION, or a model")
-    against: str = Field(description="the same, for what it is compared with")
+    subject: Subject = Field(description="ENTRY-POPULATION, or a model")
+    against: Subject = Field(description="the same, for what it is compared with")
     metric: str = "accuracy"
     split: Split | Literal["none"] = "test"
     batchnorm: Literal["keep", "average", "re-estimate"] = "keep"
     direction: Literal["higher", "lower"] = "higher"
     reported: list[str] = Field(default_factory=list, description="rows of reported.csv: subject")
     reported_against: list[str] = Field(default_factory=list, description="rows: the best counts")
-    clean: str | None = Field(None, description="subject of the same claim under protocol clean")
+    clean: Subject | None = Field(
+        None, description="subject of the same claim under protocol clean"
+    )
     clean_batchnorm: Literal["keep", "average", "re-estimate"] = "re-estimate"
     margin: float = Field(0.01, gt=0, description="equivalence margin, in units of the metric")
     ratio: float | None = Field(
         None, gt=0, description="claimed factor between the two, for claims such as '10 x cheaper'"
     )
+
+
+Unit = Literal[
+    "fraction", "percent", "%", "percentage points", "nats", "ratio", "rating", "images",
+    "evaluations", "seconds", "minutes", "hours", "MB", "GB",
+]  # fmt: skip
+SCALES: dict[Unit, float] = {
+    "percent": 0.01,
+    "%": 0.01,
+    "percentage points": 0.01,
+    "minutes": 60.0,
+    "hours": 3600.0,
+    "GB": 1000.0,
+}
+"""What a reported value is multiplied by to be in the unit that is measured; the others are."""
 
 
 class Reported(Strict):
@@ -83,13 +161,18 @@ class Reported(Strict):
     row: str
     metric: str
     value: float
-    unit: str
+    unit: Unit
     spread: float | None
     spread_kind: Literal["sd", "se", "ci95", "range", "none"]
     n: int | None
     source: Annotated[str, StringConstraints(min_length=1)]
     origin: Literal["paper", "repository artefact"]
     note: str
+
+    @property
+    def measured_value(self) -> float:
+        """The value in the unit that is measured."""
+        return self.value * SCALES.get(self.unit, 1.0)
 
 
 class Paper(Strict):
@@ -111,10 +194,12 @@ class Paper(Strict):
     deviations: list[str] = Field(default_factory=list)
 
     def count(self, population: str) -> int:
-        """How many replicates of a population the trained seeds make."""
+        """How many replicates of a population there are parents for."""
         spec = self.populations[population]
-        if spec.models:
-            made = min(self.models[name].seeds for name in spec.models)
+        if spec.files:
+            made = len(spec.files) // spec.take
+        elif spec.models:
+            made = min(len(self.seeds(name)) for name in spec.models)
         else:
             seeds = self.models[spec.model or ""].seeds
             made = seeds if spec.epochs else seeds // spec.take
@@ -126,17 +211,30 @@ class Paper(Strict):
         return range(self.count(parts[1]) if parts else self.models[subject].seeds)
 
     def active(self) -> list[str]:
-        """The populations that this profile runs."""
-        return self.run or list(self.populations)
+        """The populations that this profile runs, and those whose results they merge."""
+        wanted = list(self.run or self.populations)
+        for slug in wanted:  # grows while it is read
+            wanted += [other for other in self.merged_from(slug) if other not in wanted]
+        return wanted
+
+    def merged_from(self, population: str) -> list[str]:
+        """The populations whose results are members of this one."""
+        subjects = self.all_subjects()
+        parts = [subjects.get(name) for name in self.populations[population].models]
+        return list(dict.fromkeys(p[1] for p in parts if p))
+
+    def trained_for(self, population: str) -> list[str]:
+        """The models whose training makes the members of a population."""
+        spec = self.populations[population]
+        if spec.files:
+            return []
+        return [name for name in spec.models or [spec.model or ""] if name in self.models]
 
     def active_models(self) -> list[str]:
         """The models that the active populations need, sources of their weights included."""
-        wanted: list[str] = []
-        for slug in self.active():
-            population = self.populations[slug]
-            wanted += population.models or [population.model or ""]
+        wanted = [name for slug in self.active() for name in self.trained_for(slug)]
         for name in wanted:  # grows while it is read: a start may have a start
-            if (start := self.models[name].start) and start not in wanted:
+            if (start := self.models[name].start_model) and start not in wanted:
                 wanted.append(start)
         return [name for name in self.models if name in wanted]
 
@@ -151,29 +249,52 @@ class Paper(Strict):
 
     def all_subjects(self) -> dict[str, tuple[str, str] | None]:
         """The subjects of every population and model, run or not at this profile."""
-        found: dict[str, tuple[str, str] | None] = dict.fromkeys(self.models)
+        return self._all_subjects
+
+    @functools.cached_property
+    def _all_subjects(self) -> dict[str, tuple[str, str] | None]:
+        return dict(self.named_subjects())
+
+    def named_subjects(self) -> Iterator[tuple[str, tuple[str, str] | None]]:
+        """The same one by one: a name that is given twice comes twice."""
+        yield from ((name, None) for name in self.models)
         for slug, entry in self.methods.items():
             for population in entry.populations or self.populations:
-                found[f"{slug}-{population}"] = (slug, population)
-        return found
+                yield f"{slug}-{population}", (slug, population)
 
-    def model_of(self, population: str) -> Model:
-        """The model whose networks are merged in a population."""
-        spec = self.populations[population]
-        return self.models[spec.model or spec.models[0]]
+    def model_of(self, subject: str) -> str:
+        """A model itself, or the one whose networks are merged in ENTRY-POPULATION."""
+        parts = self.all_subjects()[subject]
+        if parts is None:
+            return subject
+        spec = self.populations[parts[1]]
+        return spec.model or self.model_of(spec.models[0])
 
     def data_of(self, model: str) -> Data:
         """The data a model is trained on."""
         return self.models[model].data or self.data
 
-    def parents(self, population: str, replicate: int) -> list[tuple[str, int, int]]:
-        """(model, seed, epoch) of each parent of one replicate of a population."""
+    def start_of(self, model: str, seed: int) -> Checkpoint | Path | None:
+        """What the training of a seed starts at: the same seed of a model, or its only one."""
+        spec = self.models[model]
+        if spec.start_file:
+            return Path(spec.start_file)
+        if spec.start is None:
+            return None
+        return Checkpoint(spec.start, 0 if self.models[spec.start].seeds == 1 else seed)
+
+    def parents(self, population: str, replicate: int) -> list[Checkpoint | Path]:
+        """The members of one replicate of a population; files are relative to this folder."""
         spec = self.populations[population]
         if spec.models:
-            return [(m, replicate, self.models[m].recipe.epochs) for m in spec.models]
-        name = spec.model or ""
-        recipe = self.models[name].recipe
+            return [Checkpoint(name, replicate) for name in spec.models]
+        name, mine = spec.model or "", slice(replicate * spec.take, (replicate + 1) * spec.take)
+        if spec.files:
+            return [Path(file) for file in spec.files[mine]]
         if spec.epochs:
-            return [(name, replicate, epoch) for epoch in recipe.kept_epochs()[-spec.epochs :]]
-        first = replicate * spec.take
-        return [(name, seed, recipe.epochs) for seed in range(first, first + spec.take)]
+            recipe = self.models[name].recipe
+            return [
+                Checkpoint(name, replicate, None if epoch == recipe.epochs else epoch)
+                for epoch in recipe.kept_epochs()[-spec.epochs :]
+            ]
+        return [Checkpoint(name, seed) for seed in range(mine.start, mine.stop)]

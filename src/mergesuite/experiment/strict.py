@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -33,14 +35,25 @@ def checked(model: type[Model], given: dict[str, Any], where: str) -> Model:
 
 
 def explain(error: ValidationError, known: Iterable[str] = ()) -> list[str]:
-    """One phrase per problem, with the key's path and the nearest known key."""
+    """One phrase per problem, with the key's path and the nearest known key or value."""
     lines = []
     for problem in error.errors():
-        path = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+        path = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             lines.append(f"{path}: unknown key{nearest(str(problem['loc'][-1]), known)}")
-        else:
-            message = problem["msg"].removeprefix("Value error, ")
-            found = "" if problem["type"] == "missing" else f", found {problem['input']!r:.80}"
-            lines.append(f"{path}: {message}{found}")
+            continue
+        message = problem["msg"].removeprefix("Value error, ")
+        # Of several keys together the message says what matters. What is found is shortened while
+        # it is written: what a few aliases of YAML say can be very long.
+        is_whole = problem["type"] == "value_error" and isinstance(problem["input"], dict)
+        said = problem["type"] == "missing" or is_whole
+        found = "" if said else f", found {_SHORT.repr(problem['input'])}"
+        if problem["type"] == "literal_error":
+            values = re.findall(r"'([^']*)'", problem.get("ctx", {}).get("expected", ""))
+            found += nearest(str(problem["input"]), values)
+        lines.append(f"{path}: {message}{found}".removeprefix(": "))
     return lines
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxstring = 2, 3, 3, 60

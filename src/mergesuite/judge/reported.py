@@ -26,7 +26,7 @@ def values(
                 f"claims.{name}.{field}: reported.csv has no row {unknown[0]!r}"
                 f"{nearest(unknown[0], reported)}; add the row or correct the id"
             )
-        rows.append([_in_fractions(reported[i]) for i in ids])
+        rows.append([reported[i].measured_value for i in ids])
     best = max if claim.direction == "higher" else min
     if claim.reported and all(reported[i].metric.endswith("_gain") for i in claim.reported):
         return None, None, float(np.mean(rows[0]))  # only the difference is published
@@ -35,9 +35,3 @@ def values(
     if subject is None or against is None:
         return subject, against, None
     return subject, against, subject - against
-
-
-def _in_fractions(row: spec.Reported) -> float:
-    """A reported value in the unit that is measured: per cent become fractions."""
-    hundredths = {"%", "percent", "per cent", "percentage points"}
-    return row.value / 100 if row.unit.strip() in hundredths else row.value

@@ -1,0 +1,166 @@
+"""What the doctor finds in a spec, one disease at a time."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mergesuite.cli import doctor, main
+from mergesuite.experiment import config, loading, shorthand, yaml_file
+
+TEMPLATE = Path(__file__).parents[2] / "replications" / "_template"
+
+
+@pytest.fixture
+def ill(tmp_path, monkeypatch):
+    """The template with changes laid over it, as replications/mine."""
+    folder = tmp_path / "replications" / "mine"
+    shutil.copytree(TEMPLATE, folder)
+    monkeypatch.setenv(config.FOLDER, str(folder.parent))
+
+    def make(change):
+        raw = shorthand.laid(yaml_file.read(TEMPLATE / "paper.yaml"), change)
+        (folder / "paper.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+        return folder
+
+    return make
+
+
+MEGA = {"use": "mega", "protocol": "released", "params": {"population": 4, "generations": 3}}
+SMALLER = {"params": {"population": 3}}
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "where", "what", "profile"),
+    [
+        ({"titel": 1}, "error", "paper.yaml", "titel: unknown key (did you mean 'title'?)", "full"),
+        ({"replicates": 0}, "error", "paper.yaml", "replicates", "full"),
+        (
+            {"claims": {"beats-average": {"reported": ["t1-sopu"]}}},
+            "error", "claims.beats-average", "did you mean 't1-soup'", "full",
+        ),
+        (
+            {"populations": {"p": {"model": "parent", "files": ["a.pt", "b.pt"]}}},
+            "error", "populations.p.files", "a.pt", "full",
+        ),
+        (
+            {"models": {"parent": {"start": "w.pt"}}},
+            "error", "models.parent.start", "w.pt", "full",
+        ),
+        (
+            {"claims": {"beats-average": {"batchnorm": "keep"}}},
+            "doubt", "claims.beats-average.batchnorm", "soup-clean optimised re-estimate", "full",
+        ),
+        (
+            {"claims": {"gain-two": {"clean_batchnorm": "keep"}}},
+            "doubt", "claims.gain-two.clean_batchnorm", "soup-clean optimised", "laptop",
+        ),
+        ({"replicates": 2}, "doubt", "claims.beats-average", "2 replicates", "laptop"),
+        (
+            {"methods": {"m": {**MEGA, "leaky": True, "fitness": {"split": "test"}}}},
+            "doubt", "methods.m", "leaky, and no entry", "full",
+        ),
+        (
+            {"methods": {"m": MEGA}, "profiles": {"smoke": {"methods": {"m": SMALLER}}}},
+            "doubt", "methods.m", "population is 3, at full 4", "smoke",
+        ),
+        ({"data": {"sizes": {"search": 150}}}, "doubt", "data.sizes.search", "150 images", "full"),
+        ({"models": {"lone": {"build": "resnet8"}}}, "doubt", "models.lone", "in no pop", "full"),
+        (
+            {
+                "populations": {"p": {"model": "parent"}},
+                "methods": {"m": {**MEGA, "populations": ["p"]}},
+                "run": ["pair"],
+            },
+            "doubt", "methods.m", "run on no population", "full",
+        ),
+        (
+            {"methods": {"best-parent": None}, "claims": None},
+            "doubt", "methods", "no entry uses best-parent", "full",
+        ),
+        ({"profiles": {"laptop": {"reduced": None}}}, "doubt", "reduced", "does not say", "laptop"),
+    ],
+)  # fmt: skip
+def test_each_disease_is_found(ill, change, kind, where, what, profile):
+    found = doctor.findings(ill(change), profile)
+    matching = [f for f in found if (f.kind, f.where) == (kind, where) and what in f.what]
+    assert len(matching) == 1
+    assert matching[0].change
+    assert {f.kind for f in found} == {kind}  # nothing else is wrong with the patient
+
+
+def test_a_profile_that_is_missing_is_an_error(ill):
+    folder = ill({})
+    raw = yaml_file.read(folder / "paper.yaml")
+    del raw["profiles"]["smoke"]
+    (folder / "paper.yaml").write_text(yaml.safe_dump(raw))
+    (found,) = doctor.findings(folder, "smoke")
+    assert (found.kind, "add profiles.smoke" in found.what) == ("error", True)
+    assert doctor.findings(folder, "laptop") == []
+
+
+def test_all_errors_of_a_spec_are_found(ill):
+    found = doctor.findings(ill({"titel": 1, "data": {"nam": "x"}}), "full")
+    assert [f.what.partition(":")[0] for f in found] == ["data.nam", "titel"]
+
+
+def test_a_leaky_entry_with_a_twin_is_no_doubt(ill):
+    leaky = {**MEGA, "leaky": True, "fitness": {"split": "test"}}
+    twin = {**MEGA, "fitness": {"split": "search"}}
+    assert doctor.findings(ill({"methods": {"leaky": leaky, "twin": twin}}), "full") == []
+
+
+def test_a_readme_without_markers_is_a_doubt(ill):
+    folder = ill({})
+    (folder / "README.md").write_text("# No place\n")
+    assert [f.where for f in doctor.findings(folder, "full")] == ["README.md"]
+
+
+def test_a_reported_row_that_no_claim_uses_is_no_doubt(ill):
+    folder = ill({"claims": {"gain": {"reported": None}}})
+    assert "t1-soup" in loading.reported(folder)
+    assert doctor.findings(folder, "full") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "shown"),
+    [
+        ({}, 0, "papers: 1, errors: 0, doubts: 0"),
+        ({"replicates": 2}, 0, "smoke,"),
+        ({"titel": 1}, 1, "unknown key"),
+    ],
+)
+def test_an_error_fails_and_a_doubt_does_not(ill, capsys, change, status, shown):
+    ill(change)
+    assert main(["doctor"]) == status
+    assert shown in capsys.readouterr().out
+
+
+def test_the_same_of_several_profiles_is_said_once(ill, capsys):
+    ill({"replicates": 2})
+    assert main(["doctor", "mine"]) == 0
+    assert "papers: 1, errors: 0, doubts: 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["yours"], ["--profile", "labtop"]])
+def test_what_is_not_there_is_refused(ill, words):
+    ill({})
+    assert main(["doctor", *words]) == 2
+
+
+def test_a_draft_that_does_not_load_hides_no_other_paper(ill, capsys):
+    folder = ill({})
+    shutil.copytree(folder, folder.parent / "draft")
+    (folder.parent / "draft" / "paper.yaml").write_text("titel: x\n")
+    assert main(["list", "papers", "--json"]) == 0
+    draft, mine = json.loads(capsys.readouterr().out)
+    assert "did you mean 'title'" in draft["title"]
+    assert mine["claims"] == 2
+
+
+def test_a_file_that_is_no_yaml_is_an_error(ill, capsys):
+    (ill({}) / "paper.yaml").write_text("a: [")
+    assert main(["doctor"]) == 1
+    assert "is not YAML" in capsys.readouterr().out

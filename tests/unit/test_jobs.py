@@ -1,0 +1,415 @@
+"""From a paper.yaml to jobs: arguments that the command line reads back, groups, measurements."""
+
+import shlex
+
+import pytest
+import torch
+import yaml
+
+from mergesuite import models
+from mergesuite.cli import main
+from mergesuite.cli.parser import build_parser
+from mergesuite.core import store, streams
+from mergesuite.errors import UserError
+from mergesuite.experiment import config, declared, flags, identity, loading
+from mergesuite.experiment import jobs as planning
+from mergesuite.experiment.settings import Data, Merge, Network, Recipe
+from mergesuite.experiment.strict import checked
+from mergesuite.stages import record
+
+PAPER = {
+    "title": "t",
+    "cite": {"text": "someone"},
+    "data": {"name": "digits", "sizes": {"fit": 300, "test": 50}, "normalise": True},
+    "models": {
+        "net": {
+            "build": "resnet8-w8",
+            "seeds": 6,
+            "recipe": {
+                "optimiser": "sgd", "lr": 1e-3, "eps": 1e-9, "nesterov": True, "epochs": 6,
+                "schedule": "cyclic", "cycles": 2, "keep": 2, "keep_every": "cycle",
+            },
+        },
+        "spiking": {
+            "build": "sew-resnet18",
+            "seeds": 3,
+            "options": {"T": 4, "backend": "on", "decay": 1e-5, "detach": False},
+            "data": {"name": "folder:my images/a b", "sizes": {"search": 9}},
+            "start": "net",
+        },
+    },
+    "populations": {
+        "pair": {"model": "net", "take": 2},
+        "cycles": {"model": "net", "epochs": 2},
+        "mixed": {"models": ["net", "spiking"]},
+        "spikes": {"model": "spiking", "take": 1},
+    },
+    "replicates": 5,
+    "methods": {
+        "mega": {
+            "use": "mega",
+            "protocol": "released",
+            "leaky": True,
+            "populations": ["pair"],
+            "params": {"population": 5, "mutation_rate": 1e-7, "mutation": "tensor"},
+            "fitness": {"split": "test", "images": 40, "metric": "cross-entropy", "redraw": True},
+        },
+        "polish": {
+            "use": "cma-es",
+            "populations": ["pair"],
+            "parents": "best",
+            "part": "parameters",
+            "budget_of": "mega",
+            "fitness": {"batchnorm": "re-estimate", "batchnorm_images": 64},
+        },
+        "average": {"use": "uniform-average"},
+    },
+    "profiles": {"smoke": {"run": ["pair"], "models": {"net": {"seeds": 2}}}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch):
+    """A maker of the jobs of a paper, PAPER unless another is given, with changes laid over it."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "replications" / "mine"
+    folder.mkdir(parents=True)
+
+    def make(profile="full", change=None, paper=PAPER, results="results"):
+        text = yaml.safe_dump(loading.overlay(paper, change or {}), sort_keys=False)
+        (folder / "paper.yaml").write_text(text)
+        config._paper.cache_clear()
+        return planning.Jobs("mine", profile, results)
+
+    yield make
+    config._paper.cache_clear()
+
+
+def read_back(stage, arguments, *rest):
+    """What the command line makes of arguments that went through a shell."""
+    words = [stage, *shlex.split(arguments), *rest, "--seed", "0", "--out", "x"]
+    return build_parser().parse_args(words)
+
+
+@pytest.mark.parametrize("model", ["net", "spiking"])
+def test_train_arguments_read_back_to_the_same_settings(jobs, model):
+    work = jobs()
+    options = read_back("train", work.train_arguments(model))
+    entry = work.paper.models[model]
+    assert flags.read(Network, options) == Network(build=entry.build, options=entry.options)
+    assert flags.read(Data, options) == work.paper.data_of(model)
+    assert checked(Recipe, flags.pairs(options.set, "--set"), "--set") == entry.recipe
+
+
+@pytest.mark.parametrize(
+    "subject", ["mega-pair", "polish-pair", "average-cycles", "average-mixed", "average-spikes"]
+)
+def test_merge_arguments_read_back_to_the_same_settings(jobs, subject):
+    work = jobs()
+    options = read_back("merge", work.merge_arguments(subject), "--parents", "a", "b")
+    entry = work.paper.methods[subject.split("-")[0]]
+    model = work.paper.models[work.paper.model_of(subject)]
+    assert flags.read(Network, options) == Network(build=model.build, options=model.options)
+    assert flags.read(Data, options) == (model.data or work.paper.data)
+    how = flags.read(Merge, options)
+    assert how == Merge.model_validate({n: getattr(entry, n) for n in Merge.model_fields})
+    assert declared.check_params(how.use, how.params).items() >= how.params.items()
+
+
+def test_an_edit_of_one_entry_changes_the_arguments_of_its_jobs_only(jobs):
+    before = jobs()
+    after = jobs(change={"methods": {"mega": {"params": {"population": 6}}}})
+    changed = {
+        subject
+        for subject, parts in before.subjects.items()
+        if parts and before.merge_arguments(subject) != after.merge_arguments(subject)
+    }
+    assert changed == {"mega-pair"}
+    assert before.train_arguments("net") == after.train_arguments("net")
+
+
+def test_an_edit_changes_the_spec_of_what_is_made_of_it_and_of_nothing_else(jobs):
+    before = jobs()
+    after = jobs(change={"methods": {"mega": {"params": {"population": 6}}}})
+    changed = {s for s in before.subjects if before.spec(s, 0) != after.spec(s, 0)}
+    assert changed == {"mega-pair", "polish-pair"}  # polish gets the budget of mega
+    recipe = jobs(change={"models": {"net": {"recipe": {"lr": 0.5}}}})
+    assert all(before.spec(s, 0) != recipe.spec(s, 0) for s in before.subjects)
+
+
+def test_defaults_are_left_out_of_the_arguments(jobs):
+    words = shlex.split(jobs().merge_arguments("average-cycles"))
+    assert not {"--set", "--fitness", "--from", "--leaky", "--option"} & set(words)
+
+
+def test_data_arguments_read_back():
+    data = Data(name="folder:my images/a b", sizes={"fit": 3, "test": 4}, normalise=True)
+    words = ["data", *shlex.split(planning.data_arguments(data)), "--out", "x"]
+    assert flags.read(Data, build_parser().parse_args(words)) == data
+
+
+def test_measured_is_each_model_and_each_population_with_its_entries(jobs):
+    work = jobs()
+    assert work.groups == {
+        "trained_models": ["net", "spiking"],
+        "pair": ["mega-pair", "polish-pair", "average-pair"],
+        "cycles": ["average-cycles"],
+        "mixed": ["average-mixed"],
+        "spikes": ["average-spikes"],
+    }
+    assert work.measured("pair", 1)[0] == "results/full/mine/merge/mega-pair/s1"
+    assert work.measured("trained_models", 4) == ["results/full/mine/train/net/s4"]
+    assert work.measured_files("mixed", 0) == [
+        "results/full/mine/merge/average-mixed/s0/model.safetensors"
+    ]
+    assert work.population("pair") == "--population pair"
+    assert work.population("trained_models") == ""
+
+
+def test_there_is_one_evaluation_of_each_seed_of_a_group(jobs):
+    found = jobs().metrics()
+    of = [name for name in found if "/evaluate/cycles/" in name]
+    assert [name[-2:] for name in of] == [
+        "s0",
+        "s1",
+        "s2",
+        "s3",
+        "s4",
+    ]  # six seeds, five replicates
+    assert sum("/trained_models/" in name for name in found) == 6
+
+
+def test_a_profile_runs_only_its_populations(jobs):
+    work = jobs("smoke", results="elsewhere")
+    assert set(work.groups) == {"trained_models", "pair"}
+    assert list(work.subjects) == ["net", "mega-pair", "polish-pair", "average-pair"]
+    assert work.runs("net")[1] == "elsewhere/smoke/mine/train/net/s1"
+
+
+def test_parents_budget_and_start_are_files_of_other_jobs(jobs):
+    work = jobs()
+    net = "results/full/mine/train/net"
+    assert work.parents("mega-pair", 1) == [
+        f"{net}/s2/model.safetensors",
+        f"{net}/s3/model.safetensors",
+    ]
+    assert work.parents("average-cycles", 4) == [
+        f"{net}/s4/epochs/003.safetensors",
+        f"{net}/s4/model.safetensors",
+    ]
+    assert work.parent_files("average-cycles", 4) == [
+        f"{net}/s4/epochs",
+        f"{net}/s4/model.safetensors",
+    ]
+    assert work.budget("polish-pair", 2) == "results/full/mine/merge/mega-pair/s2/run.json"
+    assert work.budget("mega-pair", 2) is None
+    assert work.start("spiking", 1) == f"{net}/s1/model.safetensors"
+    assert work.start("net", 1) is None
+
+
+def test_several_fine_tunes_may_start_at_the_only_seed_of_one_ancestor(jobs):
+    work = jobs(
+        change={"models": {"ancestor": {"build": "resnet8-w8"}, "spiking": {"start": "ancestor"}}}
+    )
+    one = "results/full/mine/train/ancestor/s0/model.safetensors"
+    assert [work.start("spiking", seed) for seed in range(3)] == [one, one, one]
+    assert work.seeds("ancestor") == range(1)
+
+
+STACKED = {
+    "populations": {"second": {"models": ["average-pair", "average-cycles"]}},
+    "methods": {"soup": {"use": "greedy-soup", "populations": ["second"]}},
+    "run": ["second"],
+}
+
+
+def test_the_result_of_a_merge_may_be_merged_again(jobs):
+    work = jobs(change=STACKED)
+    merged = "results/full/mine/merge"
+    assert (
+        work.parents("soup-second", 2)
+        == work.parent_files("soup-second", 2)
+        == [
+            f"{merged}/average-pair/s2/model.safetensors",
+            f"{merged}/average-cycles/s2/model.safetensors",
+        ]
+    )
+    assert work.seeds("soup-second") == range(3)  # as many as there are of the fewest
+    assert set(work.groups) == {"trained_models", "second", "pair", "cycles"}
+    assert work.merge_arguments("soup-second").count("--model resnet8-w8") == 1
+    edited = jobs(change=loading.overlay(STACKED, {"models": {"net": {"recipe": {"lr": 0.5}}}}))
+    assert edited.spec("soup-second", 0) != work.spec("soup-second", 0)
+
+
+GIVEN = {
+    "populations": {
+        "given": {
+            "model": "net",
+            "files": ["a.safetensors", "w/b.safetensors", "w/c c.safetensors"],
+            "take": 1,
+        }
+    },
+    "models": {"tuned": {"build": "resnet8-w8", "start": "w/b.safetensors"}},
+    "run": ["given"],
+}
+
+
+def files_of(folder):
+    """Three networks where GIVEN says they are."""
+    (folder / "w").mkdir()
+    for i, name in enumerate(GIVEN["populations"]["given"]["files"]):
+        module = models.build("resnet8-w8", 10, streams.generator("given", i))
+        store.save_weights(folder / name, module.state_dict())
+
+
+def test_a_population_may_be_made_of_files(jobs, tmp_path):
+    work = jobs(change=GIVEN)
+    assert work.seeds("average-given") == range(3)
+    assert set(work.groups) == {"given"}  # net is not trained: it says what the files are of
+    with pytest.raises(UserError, match="put the file there") as caught:
+        work.parents("average-given", 0)
+    assert "a.safetensors" in str(caught.value)
+    files_of(tmp_path / "replications" / "mine")
+    assert work.parents("average-given", 2) == ["replications/mine/w/c c.safetensors"]
+    assert work.parent_files("average-given", 2) == ["replications/mine/w/c c.safetensors"]
+    assert work.spec("average-given", 0) != work.spec("average-given", 1)
+    assert "--data digits" in work.merge_arguments("average-given")
+
+
+def test_a_start_may_be_a_file(jobs, tmp_path):
+    work = jobs(change=GIVEN)
+    assert work.paper.models["tuned"].start_model is None
+    with pytest.raises(UserError, match=r"b\.safetensors"):
+        work.start("tuned", 0)
+    files_of(tmp_path / "replications" / "mine")
+    assert work.start("tuned", 0) == "replications/mine/w/b.safetensors"
+
+
+def test_code_of_a_merge_is_that_of_its_method(jobs):
+    work = jobs()
+    assert work.code("average-cycles") == work.code("average-pair")
+    assert work.code("mega-pair") != work.code("average-pair")
+    assert work.code("net") != work.code("average-pair")
+
+
+TINY = {
+    "title": "t",
+    "cite": {"text": "someone"},
+    "data": {"name": "digits", "sizes": {"fit": 40, "search": 20, "test": 20}},
+    "models": {
+        "net": {
+            "build": "resnet8-w8",
+            "seeds": 2,
+            "recipe": {"epochs": 2, "keep": 2, "batch": 20, "eps": 1e-9},
+        },
+        "tuned": {"build": "resnet8-w8", "start": "net", "recipe": {"epochs": 1, "batch": 20}},
+        "mine": {
+            "build": "resnet8-w8",
+            "start": "w/b.safetensors",
+            "recipe": {"epochs": 1, "batch": 20},
+        },
+    },
+    "populations": {
+        "pair": {"model": "net"},
+        "epochs": {"model": "net", "epochs": 2},
+        "both": {"models": ["net", "tuned"]},
+        "again": {"models": ["average-pair", "average-epochs", "mine"]},
+        "given": {
+            "model": "net",
+            "files": ["a.safetensors", "w/b.safetensors", "w/c c.safetensors"],
+            "take": 3,
+        },
+    },
+    "replicates": 1,
+    "methods": {
+        "average": {"use": "uniform-average"},
+        "random": {
+            "use": "random-search",
+            "populations": ["pair"],
+            "fitness": {"batchnorm": "re-estimate", "batchnorm_images": 20},
+            "params": {"evaluations": 4},
+        },
+        "cma": {"use": "cma-es", "populations": ["pair"], "budget_of": "random"},
+    },
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_the_stages_write_is_what_was_planned(jobs, tmp_path):
+    """The planner and the stages compute spec and code apart from each other: they must agree."""
+    torch.set_num_threads(1)
+    work = jobs(paper=TINY)
+    files_of(tmp_path / "replications" / "mine")
+    for subject in in_order(work):
+        for seed in work.seeds(subject):
+            run_as_planned(work, subject, seed)
+            there = store.read_json(tmp_path / work.run(subject, seed) / "run.json")
+            assert (subject, there["spec"]) == (subject, work.spec(subject, seed))
+            assert (subject, there["code"]) == (subject, work.code(subject))
+
+
+def in_order(work):
+    """Models before what starts at them, merges of merges last."""
+    merged = [name for name, parts in work.subjects.items() if parts]
+    trained = [name for name, parts in work.subjects.items() if not parts]
+    return trained + sorted(merged, key=lambda name: name.endswith("-again"))
+
+
+def run_as_planned(work, subject, seed):
+    ending = ["--seed", str(seed), "--device", "cpu", "--out", work.run(subject, seed)]
+    if work.subjects[subject] is None:
+        start = work.start(subject, seed)
+        words = ["train", *shlex.split(work.train_arguments(subject))]
+        words += ["--start", start] if start else []
+    else:
+        budget = work.budget(subject, seed)
+        words = ["merge", *shlex.split(work.merge_arguments(subject))]
+        words += ["--parents", *work.parents(subject, seed)]
+        words += ["--budget-of", budget] if budget else []
+    assert main([*words, *ending]) == 0
+
+
+def test_a_file_is_known_by_one_rule(tmp_path):
+    """Planner and stages name a file by its run, if that is known, else by its content."""
+    folder = tmp_path / "run"
+    for file in (folder / "model.safetensors", folder / "epochs" / "003.safetensors"):
+        store.save_weights(file, {"w": torch.zeros(2)})
+        assert identity.path_spec(file) == record.checkpoint(file)["spec"]
+    shas = {
+        name: store.sha256(folder / name)
+        for name in ("model.safetensors", "epochs/003.safetensors")
+    }
+    args = {"network": {"build": "x"}, "recipe": {"epochs": 9}}
+    store.write_json(folder / "run.json", {"spec": "abc", "seed": 1, "args": args, "weights": shas})
+    for name, spec in [("model.safetensors", "abc"), ("epochs/003.safetensors", "abc-003")]:
+        assert identity.path_spec(folder / name) == record.checkpoint(folder / name)["spec"] == spec
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"profile": "labtop"}, "did you mean 'laptop'"),
+        ({"papers": "mine,yours"}, "no replications/yours"),
+        ({"paper": "mine"}, "did you mean 'papers'"),
+        ({"seeds_per_job": {"merge": 1}}, "seeds_per_job: unknown key"),
+    ],
+)
+def test_a_wrong_configuration_is_named(jobs, raw, message):
+    jobs()
+    with pytest.raises(UserError, match=message):
+        config.read_config(raw)
+
+
+def test_papers_may_be_one_string(jobs):
+    jobs()
+    assert config.read_config({"papers": "mine,"}).papers == ["mine"]
+    assert config.read_config({"papers": "all"}).papers == []
+    assert config.papers_there() == ["mine"]
+
+
+def test_manifests_are_named_by_all_that_is_set(jobs):
+    work = jobs()
+    named = planning.manifests("full")
+    assert sorted(d.name for d in named.values()) == ["digits", "folder:my images/a b"]
+    assert all("/" not in slug and ":" not in slug for slug in named)
+    assert planning.slug(Data.model_validate({"name": "digits"})) != planning.slug(work.paper.data)
