@@ -40,8 +40,8 @@ from mergesuite.core.runtime import Meter
 from mergesuite.data.images import Normalise
 from mergesuite.experiment.settings import Recipe
 from mergesuite.fitness import Evaluator, Scores
-from mergesuite.fitness.passes import CHUNK
 from mergesuite.fitness.fold import Folded
+from mergesuite.fitness.passes import CHUNK
 from mergesuite.methods import create
 from mergesuite.stages.trainer import Trainer
 from mergesuite.weights import WeightSpace
