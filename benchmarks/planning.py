@@ -83,7 +83,7 @@ def planned(folder: Path, *words: str) -> dict[str, Any]:
 
 
 def counted(folder: Path, *words: str) -> int:
-    """How many jobs a dry run lists; listing them takes longer than planning, so it is not timed."""
+    """How many jobs a dry run lists. Listing takes longer than planning, so it is not timed."""
     command = ["snakemake", "--cores", "2", "--dry-run", "--quiet", "rules", *words]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     return int(re.findall(r"^total\s+(\d+)$", done.stdout + done.stderr, re.M)[-1])

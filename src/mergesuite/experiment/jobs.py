@@ -185,7 +185,7 @@ class Jobs:
     def merge_need(self, subject: str, device: str) -> resources.Need:
         """What a merge asks a scheduler for; one with the budget of another, as much as that."""
         slug, population = self._parts(subject)
-        entry, model = self.paper.methods[slug], self._model(subject)
+        entry, model = self.paper.methods[slug], self.paper.model_of(subject)
         if entry.budget_of:
             entry = self.paper.methods[entry.budget_of]
         parents = len(self.paper.parents(population, 0))
@@ -195,10 +195,10 @@ class Jobs:
     @functools.cache  # noqa: B019
     def evaluate_need(self, group: str, device: str) -> resources.Need:
         """What measuring a group asks a scheduler for."""
+        subjects = self.groups[group]
         needs = [
             resources.evaluate(self._network(m), self.paper.data_of(m), 2 * len(subjects), device)
-            for subjects in [self.groups[group]]
-            for m in {self._model(subject) for subject in subjects}
+            for m in {self.paper.model_of(subject) for subject in subjects}
         ]
         return max(needs, key=lambda need: (need.gpu, need.runtime))
 
