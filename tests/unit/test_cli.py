@@ -6,14 +6,15 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mergesuite import models
-from mergesuite.cli import build_parser, main
+from mergesuite.cli import run
+from mergesuite.cli.parser import build_parser
 from mergesuite.core import store, streams
 from mergesuite.core.store import load_weights
+from mergesuite.methods import Population
 from mergesuite.stages import hits
-from mergesuite.stages.merge import Population
-from mergesuite.stages.train import Trainer
 
 SIZES = ["--sizes", "fit=200", "search=80", "test=60"]
 PROBLEM = ["--model", "resnet8-w8", "--data", "digits", *SIZES]
@@ -33,7 +34,7 @@ def parents(tmp_path_factory):
 
 
 def call(*words):
-    return main([str(word) for word in words])
+    return run([str(word) for word in words])
 
 
 def refused(capsys, *words):
@@ -45,50 +46,17 @@ def refused(capsys, *words):
 
 def test_training_leaves_what_the_design_names(parents):
     folder = parents[0].parent
-    assert {"model.safetensors", "epoch-001.safetensors", "curve.csv", "run.json"} == {
+    assert {"model.safetensors", "epochs", "curve.csv", "run.json"} == {
         file.name for file in folder.iterdir()
     }
+    assert [file.name for file in (folder / "epochs").iterdir()] == ["001.safetensors"]
     record = store.read_json(folder / "run.json")
     assert record["cost"]["backward_images"] == 400
     assert record["args"]["recipe"]["epochs"] == 2
     assert len(record["spec"]) == len(record["code"]) == 12
 
 
-def test_seeds_of_one_process_are_those_of_several(tmp_path):
-    recipe = ["--set", "epochs=1", "batch=50"]
-    assert call("train", *PROBLEM, *recipe, "--seeds", 0, 1, "--out", tmp_path / "both") == 0
-    assert call("train", *PROBLEM, *recipe, "--seed", 1, "--out", tmp_path / "alone") == 0
-    weights = [
-        folder / "model.safetensors" for folder in (tmp_path / "both/s1", tmp_path / "alone")
-    ]
-    assert weights[0].read_bytes() == weights[1].read_bytes()
-    assert not list(tmp_path.rglob("resume.pt"))
-
-
-def test_a_finished_seed_survives_the_kill_of_its_job(tmp_path, monkeypatch):
-    words = [*PROBLEM, "--set", "epochs=1", "batch=50", "--seeds", 0, 1, "--out", tmp_path / "a"]
-    write, calls = store.write_json, []
-
-    def killed(path, content):
-        calls.append(path)
-        if "s1" in path.parts:
-            raise KeyboardInterrupt
-        write(path, content)
-
-    monkeypatch.setattr(store, "write_json", killed)
-    assert call("train", *words) == 130
-    monkeypatch.undo()
-    finished = tmp_path / "a/s0/model.safetensors"
-    before = finished.read_bytes()
-    for name in ("model.safetensors", "curve.csv", "run.json"):
-        (finished.parent / name).unlink()  # as Snakemake does before it starts a job again
-    monkeypatch.setattr(Trainer, "epoch", lambda *_: pytest.fail("trained again"))
-    assert call("train", *words) == 0
-    assert finished.read_bytes() == before
-    assert store.read_json(tmp_path / "a/s1/run.json")["cost"]["backward_images"] == 200
-
-
-def test_merge_evaluate_collect(parents, tmp_path):
+def test_merge_and_evaluate(parents, tmp_path):
     out = tmp_path / "mega-pair"
     assert call("merge", *MEGA, "--parents", *parents, "--seed", 3, "--out", out) == 0
     assert {f.name for f in out.iterdir()} == {"model.safetensors", "trace.csv", "run.json"}
@@ -96,8 +64,7 @@ def test_merge_evaluate_collect(parents, tmp_path):
     assert record["cost"]["evaluations_asked"] == 4 + 2 * 3
     assert [p.get("epoch") for p in record["parents"]] == [2, None]
     assert call("evaluate", "--runs", out, "--population", "pair", "--out", tmp_path / "m.csv") == 0
-    assert call("collect", tmp_path / "m.csv", "--out", tmp_path / "runs.csv") == 0
-    table = store.read_csv(tmp_path / "runs.csv")
+    table = store.read_csv(tmp_path / "m.csv")
     accuracy = table[table["metric"] == "accuracy"]
     assert set(accuracy["batchnorm"]) == {"keep", "average", "re-estimate"}
     assert set(accuracy["split"]) == {"search", "test"}
@@ -105,8 +72,7 @@ def test_merge_evaluate_collect(parents, tmp_path):
     on_test = accuracy[accuracy["split"] == "test"]
     assert set(on_test["n"]) == {60}
     kept = {
-        key: int(np.unpackbits(bits).sum())
-        for key, bits in hits.read(tmp_path / "runs.csv").items()
+        key: int(np.unpackbits(bits).sum()) for key, bits in hits.read(tmp_path / "m.csv").items()
     }
     assert kept == {
         ("mega-pair", 3, row["batchnorm"]): round(60 * row["value"])
@@ -123,38 +89,6 @@ def test_the_score_of_a_search_is_what_evaluation_measures(parents, tmp_path):
     )
     score = store.read_json(out / "run.json")["score"]
     assert float(table["value"].iloc[0]) == pytest.approx(score / 80)
-
-
-def test_several_seeds_in_one_process_are_the_same_runs(parents, tmp_path):
-    one, many = tmp_path / "one", tmp_path / "many"
-    assert call("merge", *MEGA, "--parents", *parents, "--seed", 1, "--out", one) == 0
-    assert call("merge", *MEGA, "--parents", *parents, *parents, "--seeds", 0, 1,
-                "--out", many) == 0  # fmt: skip
-    assert (one / "model.safetensors").read_bytes() == (
-        many / "s1" / "model.safetensors"
-    ).read_bytes()
-    assert (one / "trace.csv").read_bytes() == (many / "s1" / "trace.csv").read_bytes()
-
-
-def test_a_search_cut_anywhere_ends_in_the_same_bytes(parents, tmp_path, monkeypatch):
-    whole = tmp_path / "whole"
-    words = ["merge", *MEGA, "--parents", *parents, "--seed", 1]
-    assert call(*words, "--out", whole) == 0
-    for cut in (1, 2):
-        out, saved, original = tmp_path / f"cut{cut}", [], store.save_state
-
-        def stop(path, state, cut=cut, saved=saved, original=original):
-            original(path, state)
-            saved.append(path)
-            if len(saved) == cut:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(store, "save_state", stop)
-        assert call(*words, "--out", out) == 130
-        monkeypatch.setattr(store, "save_state", original)
-        assert call(*words, "--out", out) == 0
-        for name in ("model.safetensors", "trace.csv"):
-            assert (out / name).read_bytes() == (whole / name).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -228,9 +162,73 @@ def test_bad_input_ends_in_one_line_and_status_2(parents, tmp_path, capsys):
     assert "did you mean 'digits'" in refused(capsys, *merge, a, b, "--data", "digts")
     assert "at least 2 parents" in refused(capsys, *merge, a)
     assert "leave one over" in refused(
-        capsys, *merge, a, b, parents[0].parent / "epoch-001.safetensors"
+        capsys, *merge, a, b, parents[0].parent / "epochs/001.safetensors"
     )
     assert not (tmp_path / "x" / "run.json").exists()
+
+
+def test_a_finished_result_is_not_overwritten_by_other_settings(parents, tmp_path, capsys):
+    out = tmp_path / "mega"
+    words = ["merge", *MEGA, "--parents", *parents, "--out", out, "--seed"]
+    assert call(*words, 1) == 0
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    assert call(*words, 1) == 0  # the same again changes nothing, not even the seconds
+    for other in ([*words, 2], [*words, 1, "--part", "parameters"]):
+        message = refused(capsys, *other)
+        assert "other settings" in message
+        assert "--force" in message
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+    assert call(*words, 2, "--force") == 0
+    assert store.read_json(out / "run.json")["seed"] == 2
+
+
+def test_half_a_result_is_made_again(parents, tmp_path):
+    out = tmp_path / "mega"
+    words = ["merge", *MEGA, "--parents", *parents, "--out", out, "--seed", 1]
+    assert call(*words) == 0
+    before = (out / "model.safetensors").read_bytes()
+    (out / "model.safetensors").unlink()
+    assert call(*words) == 0
+    assert (out / "model.safetensors").read_bytes() == before
+
+
+def test_a_deleted_or_swapped_run_is_noticed(parents, tmp_path, capsys):
+    out = tmp_path / "mega"
+    assert call("merge", *MEGA, "--parents", *parents, "--seed", 1, "--out", out) == 0
+    measure = ["evaluate", "--runs", parents[0].parent, out, "--out", tmp_path / "m.csv"]
+    record = (out / "run.json").read_text()
+    (out / "run.json").unlink()
+    assert "not finished" in refused(capsys, *measure)
+    (out / "run.json").write_text(record)
+    whole = (out / "model.safetensors").read_bytes()
+    (out / "model.safetensors").write_bytes(parents[0].read_bytes())
+    assert "is not the file that" in refused(capsys, *measure)
+    (out / "model.safetensors").write_bytes(whole)
+    assert call(*measure) == 0
+
+
+def test_weights_that_are_not_their_record_s_are_no_parents(parents, tmp_path, capsys):
+    copy = tmp_path / "a"
+    shutil.copytree(parents[0].parent, copy)
+    shutil.copy(parents[1], copy / "model.safetensors")
+    words = ["merge", *MEGA, "--seed", 0, "--out", tmp_path / "x", "--parents"]
+    assert "is not the file that" in refused(capsys, *words, copy / "model.safetensors", parents[1])
+
+
+def test_images_that_changed_are_noticed(tmp_path, capsys):
+    images = tmp_path / "images"
+    for label, shade in (("dark", 40), ("light", 200)):
+        (images / label).mkdir(parents=True)
+        for number in range(40):
+            picture = np.full((32, 32, 3), shade + number, dtype=np.uint8)
+            Image.fromarray(picture).save(images / label / f"{number}.png")
+    out = tmp_path / "a"
+    assert call("train", "--model", "resnet8-w8", "--data", f"folder:{images}", "--set", "epochs=1",
+                "batch=10", "--seed", 0, "--out", out) == 0  # fmt: skip
+    measure = ["evaluate", "--runs", out, "--out", tmp_path / "m.csv"]
+    assert call(*measure) == 0
+    Image.fromarray(np.zeros((32, 32, 3), dtype=np.uint8)).save(images / "dark" / "0.png")
+    assert "are not those" in refused(capsys, *measure)
 
 
 def test_missing_data_says_where_it_should_be(parents, tmp_path, capsys, monkeypatch):
@@ -257,31 +255,18 @@ def test_a_leak_on_purpose_is_recorded(parents, tmp_path):
                 "--protocol", "released", "--fitness", "split=test") == 0  # fmt: skip
     record = store.read_json(out / "run.json")
     assert record["leaky"]
-    assert record["args"]["fitness"]["split"] == "test"
-
-
-def test_a_batch_is_its_commands_one_after_another(parents, tmp_path, capsys):
-    merge = f"merge --method uniform-average {' '.join(PROBLEM)} --seed 0"
-    merge += f" --parents {parents[0]} {parents[1]} --out {tmp_path}"
-    assert call("batch", f"{merge}/a", f"{merge}/b") == 0
-    for name in ("a", "b"):
-        command = store.read_json(tmp_path / name / "run.json")["command"]
-        assert command == f"mergesuite {merge}/{name}"
-    wrong = f"{merge}/x --protocl clean"
-    assert "protocl" in refused(capsys, "batch", f"{merge}/c", wrong, f"{merge}/d")
-    assert (tmp_path / "c").exists()
-    assert not (tmp_path / "d").exists()
+    assert record["args"]["merge"]["fitness"]["split"] == "test"
 
 
 def test_every_command_has_help_with_an_example(capsys):
     stages = build_parser()._subparsers._group_actions[0].choices
     assert set(stages) >= {
         "data", "train", "merge", "evaluate", "collect", "compare", "tables", "figures", "report",
-        "check", "accept", "list", "new-paper", "batch",
+        "check", "accept", "doctor", "list", "new-paper",
     }  # fmt: skip
     for name in stages:
         with pytest.raises(SystemExit) as ended:
-            main([name, "--help"])
+            run([name, "--help"])
         assert ended.value.code == 0
         assert f"example: mergesuite {name}" in " ".join(capsys.readouterr().out.split())
 

@@ -1,0 +1,106 @@
+"""A command that a host runs is the command: same bytes, streams, status, and end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mergesuite.cli import host
+
+TRAIN = [
+    "mergesuite", "train", "--model", "resnet8-w8", "--data", "digits", "--sizes", "fit=200",
+    "search=50", "test=50", "--set", "batch=20", "--seed", "0", "--out",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def owned():
+    """The environment of jobs whose Snakemake is a process of its own."""
+    script = "from mergesuite.cli import host; print(host.open_folder(), flush=True); input()"
+    owner = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    folder = Path(owner.stdout.readline().strip())
+    yield {**os.environ, host.VARIABLE: str(folder), "OMP_NUM_THREADS": "1"}
+    owner.kill()
+    owner.wait()
+    owner.stdin.close()
+    owner.stdout.close()
+    ends = time.monotonic() + 20
+    while folder.exists():  # the host ends with its owner, even one that was killed
+        assert time.monotonic() < ends
+        time.sleep(0.1)
+
+
+def call(environment, *words, folder=None):
+    return subprocess.run(
+        [str(word) for word in words], env=environment, cwd=folder, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+
+
+def served(environment):
+    return list(Path(environment[host.VARIABLE]).glob("host-*"))
+
+
+def test_a_job_of_a_host_leaves_the_same_bytes(owned, tmp_path):
+    alone = {**owned, host.VARIABLE: ""}
+    for name, environment in (("hosted", owned), ("alone", alone), ("again", owned)):
+        done = call(environment, *TRAIN, name, "--set", "epochs=2", "batch=20", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "epoch 2/2" in done.stderr
+    assert served(owned)
+    files = ["model.safetensors", "curve.csv"]
+    for file in files:
+        first, *others = [(tmp_path / n / file).read_bytes() for n in ("alone", "hosted", "again")]
+        assert others == [first, first]
+    records = [json.loads((tmp_path / n / "run.json").read_text()) for n in ("alone", "hosted")]
+    for key in ("spec", "code", "cost", "threads", "commit"):
+        assert records[0][key] == records[1][key]
+
+
+def test_status_and_words_are_those_of_the_command(owned):
+    done = call(owned, "mergesuite", "merge", "--method", "mega")
+    assert done.returncode == 2
+    assert done.stderr.startswith("mergesuite: the following arguments are required")
+    listed = call(owned, "mergesuite", "list", "methods", "--json")
+    assert listed.returncode == 0
+    assert json.loads(listed.stdout)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_job_ends_with_its_client(owned, tmp_path, number):
+    words = [*TRAIN, str(tmp_path / "a"), "--set", "epochs=2000", "batch=20"]
+    client = subprocess.Popen(words, env=owned, stderr=subprocess.PIPE, text=True)
+    for line in client.stderr:
+        if "epoch 2/" in line:
+            break
+    client.send_signal(number)
+    client.wait(timeout=20)
+    assert client.returncode == (130 if number == signal.SIGINT else -number)
+    client.stderr.close()
+    state = tmp_path / "a/resume/state.pt"
+    time.sleep(1)
+    seen = state.stat().st_mtime_ns
+    time.sleep(1)
+    assert state.stat().st_mtime_ns == seen
+
+
+def test_other_code_or_threads_are_not_run_by_the_host(owned, monkeypatch):
+    monkeypatch.setenv(host.VARIABLE, owned[host.VARIABLE])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(host, "_code_on_disk", lambda: "edited since")
+    assert host.ask(["list", "methods"]) is None
+    monkeypatch.undo()
+    assert host.ask(["list", "methods"]) is None  # no host is named
+
+
+def test_without_an_owner_nothing_is_started(tmp_path, monkeypatch):
+    monkeypatch.setenv(host.VARIABLE, str(tmp_path))
+    assert host.ask(["list", "methods"]) is None
+    assert list(tmp_path.iterdir()) == []
