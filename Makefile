@@ -12,7 +12,7 @@ all: setup
 setup: $(VENV)/.done
 
 # Bytecode is compiled once: without it every process pays seconds for its imports.
-$(VENV)/.done: requirements.lock pyproject.toml
+$(VENV)/.done: requirements.lock pyproject.toml setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "mergesuite needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
@@ -29,6 +29,7 @@ lint: setup
 	ruff check
 	ruff format --check
 	basedpyright
+	lint-imports
 	snakefmt --check Snakefile workflow/rules
 	snakemake --lint
 
@@ -39,6 +40,6 @@ lock: setup
 		--quiet --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis .import_linter_cache build src/*.egg-info
 
 .PHONY: all setup test lint lock clean

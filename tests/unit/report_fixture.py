@@ -7,12 +7,19 @@ that tests know what has to come out.
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import yaml
+
+from mergesuite.experiment import config
+from mergesuite.experiment.jobs import Jobs
 
 GAINS = {
     "best-parent": 0.0,
@@ -122,7 +129,11 @@ def runs(rng: np.random.Generator | None = None) -> pd.DataFrame:
             best = base + rng.normal(0, 0.006)
             for entry in GAINS:
                 rows += _merged(entry, population, model, replicate, best, rng)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    # The grid of the cross-entropy finds the same middle as that of the accuracy.
+    grid = table[table["entry"] == "grid"]
+    loss = grid.assign(subject="grid-loss-" + grid["population"], entry="grid-loss")
+    return pd.concat([table, loss], ignore_index=True)
 
 
 def _row(subject: str, **other: Any) -> dict[str, Any]:
@@ -176,30 +187,45 @@ def _merged(
     return rows + [_row(subject, **common, metric=m, value=v, n=1) for m, v in cost.items()]
 
 
-def make(root: Path, name: str = "mega", profile: str = "laptop") -> tuple[Path, Path]:
-    """Write replications/NAME and results/PROFILE/NAME; returns (paper folder, results root)."""
-    folder, results = root / "replications" / name, root / "results"
+def as_asked(table: pd.DataFrame, jobs: Jobs) -> pd.DataFrame:
+    """The table with the specs that `jobs` asks for."""
+    keys = zip(table["subject"], table["seed"], strict=True)
+    return table.assign(spec=[jobs.spec(subject, seed) for subject, seed in keys])
+
+
+@contextmanager
+def made(root: Path, name: str = "mega", profile: str = "laptop") -> Iterator[tuple[Path, Path]]:
+    """Write replications/NAME and results/PROFILE/NAME: paper folder and results root.
+
+    Within the context, replications are looked for below `root`.
+    """
+    folder = root / "replications" / name
     folder.mkdir(parents=True)
+    with mock.patch.dict(os.environ, {config.FOLDER: str(folder.parent)}):
+        yield folder, _make(folder, profile, root / "results")
+
+
+def _make(folder: Path, profile: str, results: Path) -> Path:
     (folder / "paper.yaml").write_text(yaml.safe_dump(SPEC, sort_keys=False))
     (folder / "reported.csv").write_text(REPORTED)
-    out = results / profile / name
+    jobs = Jobs(folder.name, profile, str(results))
+    out = Path(jobs.folder)
     out.mkdir(parents=True)
-    table = runs()
-    table.to_csv(out / "runs.csv", index=False)
+    as_asked(runs(), jobs).to_csv(out / "runs.csv", index=False)
     rng = np.random.default_rng(11)
     for population, base in POPULATIONS.items():
         for replicate in range(REPLICATES):
             for entry in ("mega", "mega-released", "mega-clean"):
                 trace = _search(entry, base, rng)
-                _write_run(out / "merge" / f"{entry}-{population}" / f"s{replicate}", entry, trace)
+                write_run(jobs, f"{entry}-{population}", replicate, trace)
             trace = _segment(base, rng)
-            _write_run(out / "merge" / f"grid-{population}" / f"s{replicate}", "grid", trace)
+            write_run(jobs, f"grid-{population}", replicate, trace)
             # Minus 0.3 nats at the ends, minus 2.1 in the middle.
             loss = -0.3 - 1.8 * np.exp(-(((trace["alpha"] - 0.5) / 0.22) ** 2))
             trace = trace.assign(score=loss, best=np.maximum.accumulate(loss))
-            _write_run(out / "merge" / f"grid-loss-{population}" / f"s{replicate}", "grid", trace)
-    _write_run(out / "train" / "resnet8" / "s0", "train", None)
-    return folder, results
+            write_run(jobs, f"grid-loss-{population}", replicate, trace)
+    write_run(jobs, "resnet8", 0)
+    return results
 
 
 def _search(entry: str, base: float, rng: np.random.Generator) -> pd.DataFrame:
@@ -239,13 +265,18 @@ def _segment(base: float, rng: np.random.Generator) -> pd.DataFrame:
     )
 
 
-def _write_run(folder: Path, entry: str, trace: pd.DataFrame | None) -> None:
-    folder.mkdir(parents=True)
+def write_run(
+    jobs: Jobs, subject: str, seed: int, trace: pd.DataFrame | None = None, spec: str = ""
+) -> None:
+    """Write the folder of one run, of the spec that `jobs` asks for or of another."""
+    folder, entry = Path(jobs.run(subject, seed)), subject.rpartition("-")[0]
+    folder.mkdir(parents=True, exist_ok=True)
     if trace is not None:
         trace.to_csv(folder / "trace.csv", index=False)
     record = {
-        "command": f"mergesuite merge --method {entry} --seed {folder.name[1:]} --out out",
-        "seed": int(folder.name[1:]),
+        "command": f"mergesuite merge --method {entry} --seed {seed} --out out",
+        "seed": seed,
+        "spec": spec or jobs.spec(subject, seed),
         "commit": "abcdef012345",
         "dirty": False,
         "device": "cpu: made up",

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,13 +11,15 @@ import pytest
 import report_fixture as fixture
 from scipy import stats as scipy_stats
 
+import mergesuite
 from mergesuite.errors import UserError
 from mergesuite.experiment import loading, spec
-from mergesuite.judge import compare, gains
-from mergesuite.judge import samples as pairs
+from mergesuite.judge import compare, gains, samples
 from mergesuite.report import tables
 from mergesuite.report.wording import NOTHING
 from mergesuite.stages import hits
+
+SOURCE = Path(mergesuite.__file__).parent
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def test_a_claim_of_lower_cost_is_a_ratio_against_unpaired_trainings(paper, repo
     expected = scipy_stats.ttest_ind(np.log(a), np.log(b), equal_var=False)
     interval = expected.confidence_interval()
     assert row["effect"] == "ratio"
-    assert row["spread_kind"] == pairs.UNPAIRED
+    assert row["spread_kind"] == samples.UNPAIRED
     assert (row["low"], row["high"]) == pytest.approx(
         (math.exp(interval.low), math.exp(interval.high))
     )
@@ -178,12 +181,11 @@ def write_hits(folder, differing):
 
 
 def test_pairs_are_compared_image_by_image(tmp_path):
-    folder, results = fixture.make(tmp_path)
     # By hand: six discordant images, all on one side, are p = 2 / 2^6; five are 2 / 2^5 > 0.05.
     differing = {0: (6, 0), 1: (0, 6), 2: (5, 0), 3: (9, 0)}
-    write_hits(results / "laptop/mega", differing)
-
-    table = compare.write(folder, "laptop", results).set_index("claim")
+    with fixture.made(tmp_path) as (folder, results):
+        write_hits(results / "laptop/mega", differing)
+        table = compare.write(folder, "laptop", results).set_index("claim")
 
     found = table[["image_p", "pairs_more", "pairs_fewer"]]
     assert found.loc["pair-gain"].tolist() == [pytest.approx(2 / 64), 2, 1]
@@ -201,9 +203,8 @@ def test_damaged_hits_are_the_users_error(tmp_path):
 
 
 def test_write_makes_the_three_tables(tmp_path):
-    folder, results = fixture.make(tmp_path)
-
-    compare.write(folder, "laptop", results)
+    with fixture.made(tmp_path) as (folder, results):
+        compare.write(folder, "laptop", results)
 
     written = {file.name for file in (results / "laptop" / "mega").glob("*.csv")}
     assert written == {"runs.csv", "verdicts.csv", "gains.csv", "leakage.csv"}
@@ -214,12 +215,17 @@ def test_a_measurement_that_is_there_twice_is_refused(tmp_path, runs):
     twice.to_csv(tmp_path / "runs.csv", index=False)
 
     with pytest.raises(UserError, match="twice"):
-        pairs.read_runs(tmp_path / "runs.csv")
+        samples.read_runs(tmp_path / "runs.csv")
 
 
 def test_statistics_and_tables_need_neither_torch_nor_matplotlib():
-    modules = "stats verdict pairs gains compare markup tables expected traces drawing report"
-    code = "import sys\n" + "".join(f"import mergesuite.{m}\n" for m in modules.split())
+    modules = [
+        f"mergesuite.{package.name}.{file.stem}"
+        for package in (SOURCE / "judge", SOURCE / "report")
+        for file in package.glob("[a-z]*.py")
+        if file.stem != "figures"
+    ]
+    code = "import sys\n" + "".join(f"import {m}\n" for m in modules)
     code += "print([m for m in ('torch', 'matplotlib') if m in sys.modules])"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

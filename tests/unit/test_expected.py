@@ -104,14 +104,14 @@ def test_new_seeds_stay_within_tolerance_about_as_often_as_promised(pinned):
 
 
 def test_accepting_one_profile_leaves_the_others(tmp_path):
-    folder, results = fixture.make(tmp_path)
     shown = {"profile": "full", "subject": "resnet8", "mean": 0.93, "metric": "accuracy"}
     other = pd.DataFrame([shown]).reindex(columns=expected.COLUMNS)
-    other.to_csv(folder / "expected.csv", index=False)
-
-    count = expected.accept_paper(folder, "laptop", results, "2026-01-01", VERSIONS)
+    with fixture.made(tmp_path) as (folder, results):
+        other.to_csv(folder / "expected.csv", index=False)
+        count = expected.accept_paper(folder, "laptop", results, "2026-01-01", VERSIONS)
+        checked = expected.check_paper(folder, "laptop", results)
 
     table = pd.read_csv(folder / "expected.csv")
     assert list(table.columns) == expected.COLUMNS
     assert table["profile"].value_counts().to_dict() == {"laptop": count, "full": 1}
-    assert statuses(expected.check_paper(folder, "laptop", results)) == {"ok": count}
+    assert statuses(checked) == {"ok": count}

@@ -7,17 +7,21 @@ import pandas as pd
 import pytest
 import report_fixture as fixture
 
-from mergesuite.experiment import loading
+from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import compare
 from mergesuite.report import figures, traces
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    folder, results = fixture.make(tmp_path_factory.mktemp("figures"))
-    compare.write(folder, "laptop", results)
-    figures.write(folder, "laptop", results)
-    return folder, results
+    with fixture.made(tmp_path_factory.mktemp("figures")) as (folder, results):
+        compare.write(folder, "laptop", results)
+        figures.write(folder, "laptop", results)
+        yield folder, results
+
+
+def jobs_of(made):
+    return Jobs("mega", "laptop", str(made[1]))
 
 
 def read(results, name):
@@ -69,7 +73,7 @@ def test_without_traces_the_figure_says_so(made, tmp_path):
 
 
 def test_the_barrier_is_drawn_in_per_cent_and_in_nats(made):
-    drawn = figures.segment(loading.paper(made[0], "laptop"), made[1] / "laptop" / "mega")
+    drawn = figures.segment(jobs_of(made))
 
     panels = [(axis.get_title(), axis.get_ylabel()) for axis in drawn.axes]
     assert panels == [
@@ -84,20 +88,17 @@ def test_the_barrier_is_drawn_in_per_cent_and_in_nats(made):
 
 
 def test_a_treatment_that_is_off_the_scale_is_in_the_legend(made):
-    paper = loading.paper(made[0], "laptop")
     runs = fixture.runs()
     kept = runs[(runs["subject"] == "mega-pair") & (runs["batchnorm"] == "keep")]
     collapsed = kept.assign(batchnorm="average", value=0.1)
 
-    drawn = figures.gains_strip(paper, pd.concat([runs, collapsed]))
+    drawn = figures.gains_strip(jobs_of(made).paper, pd.concat([runs, collapsed]))
 
     assert "BatchNorm average" in [text.get_text() for text in drawn.legends[0].get_texts()]
 
 
 def test_scores_become_fractions(made):
-    paper = loading.paper(made[0], "laptop")
-
-    found = traces.read(paper, made[1] / "laptop" / "mega")
+    found = traces.read(jobs_of(made))
 
     assert {t.entry for t in found} == {"mega", "mega-released", "mega-clean"}
     assert all(t.frame["best"].between(0.6, 0.9).all() for t in found)

@@ -13,9 +13,9 @@ from mergesuite.report import markup, tables, wording
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    folder, results = fixture.make(tmp_path_factory.mktemp("tables"))
-    compare.write(folder, "laptop", results)
-    made = {table.name: table for table in tables.write(folder, "laptop", results)}
+    with fixture.made(tmp_path_factory.mktemp("tables")) as (folder, results):
+        compare.write(folder, "laptop", results)
+        made = {table.name: table for table in tables.write(folder, "laptop", results)}
     return made, results / "laptop" / "mega" / "tables"
 
 

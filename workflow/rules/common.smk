@@ -6,10 +6,12 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from mergesuite.cli import host
 from mergesuite.core import digests
 from mergesuite.errors import UserError
 from mergesuite.experiment import config as settings
 from mergesuite.experiment import jobs as planning
+from mergesuite.experiment import resources
 
 
 def checked(ask, *arguments):
@@ -20,13 +22,15 @@ def checked(ask, *arguments):
         raise WorkflowError(str(error)) from None
 
 
-# The replications are those of this workflow, wherever it is run from.
-os.environ.setdefault(
-    settings.FOLDER,
-    config.get("replications")
-    or str(Path(str(workflow.current_basedir)).parents[1] / "replications"),
-)
+# The replications that are named, or lie beside this workflow, wherever it is run from; a workflow
+# that came without any uses those of the installed package.
+beside = Path(str(workflow.current_basedir)).parents[1] / "replications"
+if config.get("replications"):
+    os.environ[settings.FOLDER] = str(Path(config["replications"]).resolve())
+elif beside.is_dir():
+    os.environ.setdefault(settings.FOLDER, str(beside))
 CONFIG = checked(settings.read_config, config)
+
 RESULTS = CONFIG.results
 PAPERS, BROKEN = settings.usable(CONFIG.profile)
 if CONFIG.papers:
@@ -36,6 +40,7 @@ for name, problem in BROKEN.items():
         print(f"left out: {name}: {problem}", file=sys.stderr)
 
 RUN = f"{RESULTS}/{{profile}}/{{paper}}"
+RUN_QUOTED = shlex.quote(RESULTS) + "/{wildcards.profile}/{wildcards.paper}"
 FIGURES = ["fitness", "segment", "gains", "reported", "leakage"]
 TABLES = ["results", "reported", "leakage", "cost"]
 
@@ -67,3 +72,21 @@ def manifests(profile):
 def where(wildcards):
     """The arguments that name a paper's results."""
     return f"--profile {wildcards.profile} --results {shlex.quote(RESULTS)}"
+
+
+# A limit on GPUs belongs to the machine that has them: it counts for jobs that run here.
+resource_scopes:
+    gpu="local",
+
+
+if resources.gpus_here():
+    workflow.global_resources.setdefault("gpu", resources.gpus_here())
+
+
+def needs(of):
+    """The resources of a rule, from what `of` says that one of its jobs needs."""
+    return {
+        "gpu": lambda w: of(w).gpu,
+        "mem_mb": lambda w: of(w).mem_mb,
+        "runtime": lambda w: of(w).runtime,
+    }

@@ -9,17 +9,14 @@ rule merge:
     log:
         f"{RUN}/logs/merge/{{subject}}/s{{seed}}.log",
     priority: 1
+    resources:
+        **needs(lambda w: jobs(w).merge_need(w.subject, CONFIG.device)),
     params:
-        arguments=lambda w: jobs(w).merge_arguments(w.subject),
-        parents=lambda w: jobs(w).parents(w.subject, int(w.seed)),
-        budget=lambda w, input: (
-            f"--budget-of {shlex.quote(input.budget)}" if input.budget else ""
-        ),
-        out=lambda w, output: os.path.dirname(output.record),
+        arguments=lambda w: jobs(w).merge_arguments(w.subject, int(w.seed)),
         code=lambda w: jobs(w).code(w.subject),
     shell:
-        "mergesuite merge {params.arguments} --parents {params.parents:q} {params.budget}"
-        " --seed {wildcards.seed} --device {CONFIG.device} --out {params.out:q} 2> {log:q}"
+        "mergesuite merge {params.arguments} --seed {wildcards.seed} --device {CONFIG.device}"
+        f" --out {RUN_QUOTED}/merge/{{wildcards.subject}}/s{{wildcards.seed}} 2> {{log:q}}"
 
 
 rule evaluate:
@@ -30,10 +27,11 @@ rule evaluate:
         hits=f"{RUN}/evaluate/{{group}}/s{{seed}}.hits.safetensors",
     log:
         f"{RUN}/logs/evaluate/{{group}}/s{{seed}}.log",
+    resources:
+        **needs(lambda w: jobs(w).evaluate_need(w.group, CONFIG.device)),
     params:
-        runs=lambda w: jobs(w).measured(w.group, int(w.seed)),
-        population=lambda w: jobs(w).population(w.group),
+        arguments=lambda w: jobs(w).evaluate_arguments(w.group, int(w.seed)),
         code=lambda w: jobs(w).evaluate_code(w.group),
     shell:
-        "mergesuite evaluate --runs {params.runs:q} {params.population}"
-        " --device {CONFIG.device} --out {output.csv:q} 2> {log:q}"
+        "mergesuite evaluate {params.arguments} --device {CONFIG.device}"
+        " --out {output.csv:q} 2> {log:q}"

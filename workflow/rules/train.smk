@@ -22,13 +22,15 @@ rule train:
     log:
         f"{RUN}/logs/train/{{model}}/s{{seed}}.log",
     priority: 2
+    resources:
+        **needs(lambda w: jobs(w).train_need(w.model, CONFIG.device)),
     params:
-        arguments=lambda w: jobs(w).train_arguments(w.model),
+        arguments=lambda w: jobs(w).train_arguments(w.model, int(w.seed)),
         start=lambda w, input: (
             f"--start {shlex.quote(input.start)}" if input.start else ""
         ),
         out=lambda w, output: os.path.dirname(output.record),
         code=lambda w: jobs(w).code(w.model),
     shell:
-        "mergesuite train {params.arguments} {params.start} --seed {wildcards.seed}"
-        " --device {CONFIG.device} --out {params.out:q} 2> {log:q}"
+        "mergesuite train {params.arguments} --seed {wildcards.seed} --device {CONFIG.device}"
+        f" --out {RUN_QUOTED}/train/{{wildcards.model}}/s{{wildcards.seed}} 2> {{log:q}}"

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
+    """Run the command line in the workflow's host, where there is one, or here."""
+    words = sys.argv[1:]
+    if os.environ.get("MERGESUITE_HOST"):
+        from mergesuite.cli import host
+
+        if (status := host.ask(words)) is not None:
+            return status
+    return run(words)
+
+
+def run(words: list[str]) -> int:
     """Run one sub-command; returns 0, 1 for a failed check, or 2 for bad input."""
     from mergesuite.cli import commands, parser
     from mergesuite.errors import CheckFailed, UserError
 
     try:
-        commands.run(parser.parse(sys.argv[1:] if arguments is None else arguments))
+        commands.run(parser.parse(words))
     except UserError as error:
         print(f"mergesuite: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

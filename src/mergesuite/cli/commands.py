@@ -150,10 +150,10 @@ def _new_paper(options: Namespace) -> None:
         )
     if options.name in config.RESERVED:
         raise UserError(f"{options.name!r} is a target of the workflow: choose another name")
-    target = config.replications() / options.name
+    target = config.own_replications() / options.name
     if target.exists():
         raise UserError(f"{target} is already there: choose another name")
-    template = config.replications() / "_template"
+    template = config.template()
     if not template.is_dir():
         raise UserError(f"no {template} here: run from the folder that holds replications/")
     shutil.copytree(template, target)

@@ -24,6 +24,8 @@ RESERVED = {
 """Names that mean something else to Snakemake here, or in the results folder."""
 FOLDER = "MERGESUITE_REPLICATIONS"
 """Environment variable that names the folder of replications."""
+INSTALLED = Path(__file__).parents[1] / "replications"
+"""The replications that a wheel brings along; a checkout has its own."""
 
 
 class Config(Strict):
@@ -56,9 +58,22 @@ def read_config(raw: dict[str, Any]) -> Config:
     return config
 
 
-def replications() -> Path:
-    """The folder of the replications: that of `MERGESUITE_REPLICATIONS`, or ./replications."""
+def own_replications() -> Path:
+    """Where a user's papers are: the folder of `MERGESUITE_REPLICATIONS`, or ./replications."""
     return Path(os.environ.get(FOLDER) or "replications")
+
+
+def replications() -> Path:
+    """The folder of the replications: the user's own if there is one, else the installed ones."""
+    own = own_replications()
+    is_named = bool(os.environ.get(FOLDER))
+    return own if is_named or own.is_dir() or not INSTALLED.is_dir() else INSTALLED
+
+
+def template() -> Path:
+    """What a new paper begins as: the user's own template, else the installed one."""
+    own = own_replications() / "_template"
+    return own if own.is_dir() or not INSTALLED.is_dir() else INSTALLED / "_template"
 
 
 def papers_there() -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from mergesuite.core import digests
 from mergesuite.errors import UserError, nearest
-from mergesuite.experiment import config, declared, flags, identity
+from mergesuite.experiment import config, declared, flags, identity, resources
 from mergesuite.experiment.settings import Data, Merge, Network, digest
 from mergesuite.experiment.spec import Checkpoint, Paper
 
@@ -42,6 +42,7 @@ class Jobs:
         stage = "train" if self.subjects[subject] is None else "merge"
         return f"{self.folder}/{stage}/{subject}/s{seed}"
 
+    @functools.cache  # noqa: B019
     def seeds(self, subject: str) -> range:
         """The seeds of a model, or the replicates of ENTRY-POPULATION."""
         return self.paper.seeds(subject)
@@ -115,10 +116,6 @@ class Jobs:
         """The weights in these folders."""
         return [f"{folder}/model.safetensors" for folder in self.measured(group, seed)]
 
-    def population(self, group: str) -> str:
-        """What `mergesuite evaluate` is told of a group's population; the models have none."""
-        return "" if group == TRAINED else f"--population {group}"
-
     def metrics(self) -> list[str]:
         """The tables of all evaluations, without their ending."""
         return [
@@ -129,18 +126,32 @@ class Jobs:
 
     # What commands are told
 
-    @functools.cache  # noqa: B019
-    def train_arguments(self, model: str) -> str:
-        """What `mergesuite train` is told, beside seed, start, device and out."""
-        entry = self.paper.models[model]
-        recipe = entry.recipe.model_dump(exclude_defaults=True)
-        return shlex.join([*self._problem(model), *flags.mapping("--set", recipe)])
+    def train_arguments(self, model: str, seed: int) -> str:
+        """What `mergesuite train` is told, beside seed, device and out."""
+        start = self.start(model, seed)
+        return self._trained_by(model) + (f" --start {shlex.quote(start)}" if start else "")
 
     @functools.cache  # noqa: B019
-    def merge_arguments(self, subject: str) -> str:
-        """What `mergesuite merge` is told, beside parents, seed, budget, device and out."""
+    def _trained_by(self, model: str) -> str:
+        recipe = self.paper.models[model].recipe.model_dump(exclude_defaults=True)
+        return shlex.join([*self._problem(model), *flags.mapping("--set", recipe)])
+
+    def merge_arguments(self, subject: str, seed: int) -> str:
+        """What `mergesuite merge` is told, beside seed, device and out."""
+        budget = self.budget(subject, seed)
+        files = ["--parents", *self.parents(subject, seed)]
+        files += ["--budget-of", budget] if budget else []
+        return f"{self._merged_by(subject)} {shlex.join(files)}"
+
+    @functools.cache  # noqa: B019
+    def _merged_by(self, subject: str) -> str:
         how = Merge.model_validate(self._merge(subject))
         return shlex.join([*flags.words(how), *self._problem(self.paper.model_of(subject))])
+
+    def evaluate_arguments(self, group: str, seed: int) -> str:
+        """What `mergesuite evaluate` is told, beside device and out."""
+        population = [] if group == TRAINED else ["--population", group]
+        return shlex.join(["--runs", *self.measured(group, seed), *population])
 
     def _merge(self, subject: str) -> dict[str, Any]:
         entry = self.paper.methods[self._parts(subject)[0]]
@@ -161,6 +172,35 @@ class Jobs:
                 f"{subject!r} is no merged result of {self.name}{nearest(subject, self.subjects)}"
             )
         return parts
+
+    # What jobs need
+
+    @functools.cache  # noqa: B019
+    def train_need(self, model: str, device: str) -> resources.Need:
+        """What training a model asks a scheduler for."""
+        entry = self.paper.models[model]
+        return resources.train(entry, self.paper.data_of(model), entry.recipe, device)
+
+    @functools.cache  # noqa: B019
+    def merge_need(self, subject: str, device: str) -> resources.Need:
+        """What a merge asks a scheduler for; one with the budget of another, as much as that."""
+        slug, population = self._parts(subject)
+        entry, model = self.paper.methods[slug], self.paper.model_of(subject)
+        if entry.budget_of:
+            entry = self.paper.methods[entry.budget_of]
+        parents = len(self.paper.parents(population, 0))
+        network, data = self._network(model), self.paper.data_of(model)
+        return resources.merge(network, data, entry, parents, device)
+
+    @functools.cache  # noqa: B019
+    def evaluate_need(self, group: str, device: str) -> resources.Need:
+        """What measuring a group asks a scheduler for."""
+        needs = [
+            resources.evaluate(self._network(m), self.paper.data_of(m), 2 * len(subjects), device)
+            for subjects in [self.groups[group]]
+            for m in {self.paper.model_of(subject) for subject in subjects}
+        ]
+        return max(needs, key=lambda need: (need.gpu, need.runtime))
 
     # What results must be
 

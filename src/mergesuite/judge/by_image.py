@@ -47,5 +47,5 @@ def by_image(hits: Hits, subject: str, against: str, treatment: str) -> ByImage:
 
 
 def _bits(hits: Hits, subject: str, seed: int, treatment: str) -> NDArray[np.uint8] | None:
-    """As in `pairs.samples`: where a treatment changes nothing, `keep` is the name it goes by."""
+    """As in `samples.samples`: where a treatment changes nothing, `keep` is the name it goes by."""
     return hits.get((subject, seed, treatment), hits.get((subject, seed, "keep")))

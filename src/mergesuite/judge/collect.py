@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 from mergesuite.core import store
 from mergesuite.errors import UserError
 from mergesuite.experiment.jobs import Jobs
+from mergesuite.judge.samples import read_runs
 from mergesuite.stages import hits
 from mergesuite.stages.columns import COLUMNS
 
@@ -32,6 +34,17 @@ def write(paper: str, profile: str, results: Path) -> None:
     store.write_csv(out, table[COLUMNS])
 
 
+def measured(jobs: Jobs) -> pd.DataFrame:
+    """The table that `write` made: what every verdict, table, figure and pinned number is of.
+
+    Raises:
+        UserError: it is missing or damaged, or not of what paper.yaml asks for now.
+    """
+    runs = read_runs(Path(jobs.folder) / "runs.csv")
+    check(runs, jobs)
+    return runs
+
+
 def check(table: pd.DataFrame, jobs: Jobs) -> None:
     """Refuse a table that holds other runs than those that `jobs` asks for.
 
@@ -44,7 +57,7 @@ def check(table: pd.DataFrame, jobs: Jobs) -> None:
         for seed in jobs.seeds(subject)
     }
     found = _specs(table)
-    what = f"snakemake --cores all {jobs.folder}/runs.csv"
+    what = shlex.join(["snakemake", "--cores", "all", f"{jobs.folder}/runs.csv"])
     for key, spec in wanted.items():
         run = jobs.run(*key)
         if key not in found:

@@ -13,22 +13,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from mergesuite.core import store
-from mergesuite.errors import UserError, nearest
 from mergesuite.experiment import loading, spec
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import by_image, collect, stats
 from mergesuite.judge.gains import gains, leakage
+from mergesuite.judge.reported import values
 from mergesuite.judge.samples import (
     COSTS,
     Comparison,
     Where,
     contrast,
     have_pairs,
-    read_runs,
     resolution,
     samples,
 )
@@ -83,7 +81,7 @@ def compare(
     P values are Holm-adjusted over all claims that have one; those of the clean counterparts
     form a family of their own. `difference`, `low` and `high` are subject minus against as
     measured, or their ratio where `effect` is `ratio` (turned so that above 1 is in favour).
-    `image_p`, `pairs_more` and `pairs_fewer` are McNemar's test over test images (`hits.ByImage`).
+    `image_p`, `pairs_more` and `pairs_fewer` are McNemar's test over test images (`ByImage`).
 
     Raises:
         UserError: a claim names a row that reported.csv does not have.
@@ -101,7 +99,7 @@ def compare(
     rows = []
     for i, (name, claim) in enumerate(paper.claims.items()):
         clean_side = _side(claim, cleans[i], clean_adjusted[i])
-        known = _reported(name, claim, reported)
+        known = values(name, claim, reported)
         evidence = _evidence(paper, runs, claim, mains[i], adjusted[i], clean_side, known[2])
         outcome = _noting(paper, claim, verdict(evidence), mains[i])
         rows.append(
@@ -198,29 +196,6 @@ def _missing(runs: pd.DataFrame, claim: spec.Claim) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _reported(
-    name: str, claim: spec.Claim, reported: Mapping[str, spec.Reported]
-) -> tuple[float | None, float | None, float | None]:
-    """What the paper gives: subject (mean of its rows), against (the best), their difference."""
-    rows: list[list[float]] = []
-    for field in ("reported", "reported_against"):
-        ids = getattr(claim, field)
-        if unknown := [i for i in ids if i not in reported]:
-            raise UserError(
-                f"claims.{name}.{field}: reported.csv has no row {unknown[0]!r}"
-                f"{nearest(unknown[0], reported)}; add the row or correct the id"
-            )
-        rows.append([reported[i].measured_value for i in ids])
-    best = max if claim.direction == "higher" else min
-    if claim.reported and all(reported[i].metric.endswith("_gain") for i in claim.reported):
-        return None, None, float(np.mean(rows[0]))  # only the difference is published
-    subject = float(np.mean(rows[0])) if rows[0] else None
-    against = best(rows[1]) if rows[1] else None
-    if subject is None or against is None:
-        return subject, against, None
-    return subject, against, subject - against
-
-
 def _noting(paper: spec.Paper, claim: spec.Claim, outcome: Verdict, main: Comparison) -> Verdict:
     """The verdict, with a word on pairs that should be there and are not."""
     parts = paper.all_subjects()[claim.subject]
@@ -291,13 +266,11 @@ def _clean(claim: spec.Claim, clean: Comparison | None) -> dict[str, Any]:
 
 def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
     """Write verdicts.csv, gains.csv and leakage.csv to `results/profile/paper`, beside runs.csv."""
-    folder = results / profile / paper_folder.name
     jobs = Jobs(paper_folder.name, profile, str(results))
-    paper = jobs.paper
-    runs, right = read_runs(folder / "runs.csv"), hits.read(folder / "runs.csv")
-    collect.check(runs, jobs)
-    verdicts = compare(paper, loading.reported(paper_folder), runs, right)
+    folder, runs = Path(jobs.folder), collect.measured(jobs)
+    right = hits.read(folder / "runs.csv")
+    verdicts = compare(jobs.paper, loading.reported(paper_folder), runs, right)
     store.write_csv(folder / "verdicts.csv", verdicts)
-    store.write_csv(folder / "gains.csv", gains(paper, runs))
-    store.write_csv(folder / "leakage.csv", leakage(paper, runs))
+    store.write_csv(folder / "gains.csv", gains(jobs.paper, runs))
+    store.write_csv(folder / "leakage.csv", leakage(jobs.paper, runs))
     return verdicts

@@ -19,7 +19,8 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from mergesuite.core import store
-from mergesuite.judge.samples import read_runs
+from mergesuite.experiment.jobs import Jobs
+from mergesuite.judge import collect
 
 KEY = ["subject", "batchnorm", "metric", "split"]
 COLUMNS = [
@@ -134,8 +135,11 @@ def check_paper(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame
     """`check` of `results/profile/paper/runs.csv` against `paper_folder/expected.csv`.
 
     A paper without expected.csv has nothing pinned.
+
+    Raises:
+        UserError: runs.csv is not of what paper.yaml asks for now.
     """
-    runs = read_runs(results / profile / paper_folder.name / "runs.csv")
+    runs = collect.measured(Jobs(paper_folder.name, profile, str(results)))
     file = paper_folder / "expected.csv"
     pinned = store.read_csv(file) if file.is_file() else pd.DataFrame(columns=COLUMNS)
     return check(runs, pinned, profile)
@@ -144,8 +148,12 @@ def check_paper(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame
 def accept_paper(
     paper_folder: Path, profile: str, results: Path, date: str, versions: Mapping[str, str]
 ) -> int:
-    """Pin the numbers of one profile, leave those of others; returns how many were pinned."""
-    runs = read_runs(results / profile / paper_folder.name / "runs.csv")
+    """Pin the numbers of one profile, leave those of others; returns how many were pinned.
+
+    Raises:
+        UserError: runs.csv is not of what paper.yaml asks for now.
+    """
+    runs = collect.measured(Jobs(paper_folder.name, profile, str(results)))
     made = accept(runs, profile, {**versions, "date": date})
     file = paper_folder / "expected.csv"
     parts = [made]

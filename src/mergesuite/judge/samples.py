@@ -14,6 +14,7 @@ from mergesuite.core import store
 from mergesuite.errors import UserError
 from mergesuite.experiment import spec
 from mergesuite.judge import stats
+from mergesuite.stages.columns import COLUMNS
 
 COSTS = (
     "evaluations_asked",
@@ -22,23 +23,6 @@ COSTS = (
     "backward_images",
     "seconds",
     "peak_mb",
-)
-RUN_COLUMNS = (
-    "subject",
-    "kind",
-    "entry",
-    "population",
-    "model",
-    "method",
-    "protocol",
-    "leaky",
-    "batchnorm",
-    "metric",
-    "split",
-    "seed",
-    "value",
-    "n",
-    "members",
 )
 PAIRED = "95 % t interval over pairs"
 UNPAIRED = "95 % t interval, unpaired (Welch)"
@@ -81,7 +65,7 @@ def read_runs(path: Path) -> pd.DataFrame:
         UserError: the file is missing, or is not the table that `mergesuite collect` writes.
     """
     runs = store.read_csv(path)
-    if lacking := [name for name in RUN_COLUMNS if name not in runs.columns]:
+    if lacking := [name for name in COLUMNS if name not in runs.columns]:
         raise UserError(
             f"{path} should have the columns of `mergesuite collect`, found none called "
             f"{', '.join(lacking)}: run `mergesuite collect` again"

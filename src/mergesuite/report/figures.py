@@ -19,9 +19,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mergesuite.core import store
-from mergesuite.experiment import loading, spec
+from mergesuite.experiment import spec
+from mergesuite.experiment.jobs import Jobs
+from mergesuite.judge import collect
 from mergesuite.judge.gains import gain_points, gains, leakage
-from mergesuite.judge.samples import read_runs
 from mergesuite.report import drawing, traces
 from mergesuite.report.drawing import CYCLE, GREY, INK, PROTOCOLS
 
@@ -93,9 +94,9 @@ def _legend_below(figure: Figure, axes: list[Axes]) -> None:
         figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
 
 
-def fitness(paper: spec.Paper, runs: pd.DataFrame, folder: Path) -> Figure:
+def fitness(jobs: Jobs, runs: pd.DataFrame) -> Figure:
     """Best fitness so far over evaluations: a panel per population, a line per method."""
-    found = traces.read(paper, folder)
+    paper, found = jobs.paper, traces.read(jobs)
     keys = list(dict.fromkeys((t.population, t.metric) for t in found))
     if not keys:
         return words("No search has left a trace yet: run `mergesuite merge` first.")
@@ -115,9 +116,9 @@ def fitness(paper: spec.Paper, runs: pd.DataFrame, folder: Path) -> Figure:
     return figure
 
 
-def segment(paper: spec.Paper, folder: Path) -> Figure:
+def segment(jobs: Jobs) -> Figure:
     """Accuracy and cross-entropy on the straight line between two parents, per treatment."""
-    found = [t for t in traces.read(paper, folder, segment=True) if "alpha" in t.frame]
+    found = [t for t in traces.read(jobs, segment=True) if "alpha" in t.frame]
     populations = list(dict.fromkeys(t.population for t in found))
     there = {(t.population, t.metric) for t in found}
     keys = [(p, metric) for p in populations for metric in UNITS if (p, metric) in there]
@@ -217,13 +218,12 @@ def _leak_row(
     axis.grid(axis="x", visible=False)
 
 
-def make(
-    paper: spec.Paper, runs: pd.DataFrame, verdicts: pd.DataFrame, folder: Path
-) -> dict[str, Figure]:
+def make(jobs: Jobs, runs: pd.DataFrame, verdicts: pd.DataFrame) -> dict[str, Figure]:
     """All figures of a paper, by the names of `NAMES`."""
+    paper = jobs.paper
     drawn: dict[str, Callable[[], Figure]] = {
-        "fitness": lambda: fitness(paper, runs, folder),
-        "segment": lambda: segment(paper, folder),
+        "fitness": lambda: fitness(jobs, runs),
+        "segment": lambda: segment(jobs),
         "gains": lambda: gains_strip(paper, runs),
         "reported": lambda: reported(verdicts),
         "leakage": lambda: leaks(paper, runs),
@@ -242,9 +242,9 @@ def save(figure: Figure, path: Path) -> None:
 
 def write(paper_folder: Path, profile: str, results: Path) -> None:
     """Write `figures/{fitness,segment,gains,reported,leakage}.{svg,pdf}`."""
-    folder = results / profile / paper_folder.name
-    runs, verdicts = read_runs(folder / "runs.csv"), store.read_csv(folder / "verdicts.csv")
-    drawn = make(loading.paper(paper_folder, profile), runs, verdicts, folder)
+    jobs = Jobs(paper_folder.name, profile, str(results))
+    folder = Path(jobs.folder)
+    drawn = make(jobs, collect.measured(jobs), store.read_csv(folder / "verdicts.csv"))
     for name, figure in drawn.items():
         for kind in ("svg", "pdf"):
             save(figure, folder / "figures" / f"{name}.{kind}")

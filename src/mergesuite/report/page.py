@@ -19,38 +19,16 @@ import pandas as pd
 
 from mergesuite import __version__
 from mergesuite.core import store
-from mergesuite.experiment import declared, loading, spec
-from mergesuite.judge.samples import read_runs
+from mergesuite.experiment import declared, spec
+from mergesuite.experiment.jobs import Jobs
+from mergesuite.judge import collect
 from mergesuite.judge.verdict import COLOURS, MEANINGS, VERDICTS
 from mergesuite.report import tables, traces
+from mergesuite.report.captions import ALTERNATIVES, CAPTIONS
 from mergesuite.report.markup import TEXT, Table
 from mergesuite.report.wording import LEAK, LEAK_NOTE, NOTHING, factor, interval, number, there
 
 TEMPLATES = Path(__file__).parent / "templates"
-
-CAPTIONS = {
-    "reported": "Reported against measured. Diamonds: the paper's difference, in a band of the "
-    "margin within which a measurement counts as equal. Dots: measured, with 95 % t interval, in "
-    "the colour of the verdict. Squares: the same claim under protocol clean.",
-    "leakage": "The gain of one method under each protocol, each with the BatchNorm treatment it "
-    "prescribes. Hollow: the search saw test images. Small dots: single replicates; bars: 95 % t "
-    "interval of the mean.",
-    "gains": "Gain on test over the best parent with the same BatchNorm treatment (average: as "
-    "trained). Small dots: replicates; bars: 95 % t interval; hollow: the search saw test images; "
-    "an arrow: a mean off the scale.",
-    "fitness": "Best fitness so far. Thin: replicates; thick: their mean while all of them run; "
-    "dashed: searches that see test images. Horizontal: the best parent, as trained.",
-    "segment": "Accuracy and cross-entropy on the straight line between two parents. A valley of "
-    "the one and a hill of the other are a loss barrier: the parents' average is then no better "
-    "than the middle. Thin: replicates; thick: their mean.",
-}
-ALTERNATIVES = {
-    "reported": "Dot plot of reported and measured differences, one row per claim",
-    "leakage": "Dot plot of gains under protocols published, released and clean",
-    "gains": "Strip plot of gains over the best parent, one row per method",
-    "fitness": "Line plot of best fitness over fitness evaluations, one line per method",
-    "segment": "Line plots of accuracy and cross-entropy from parent A to parent B",
-}
 
 
 def embed(svg: str, prefix: str, title: str) -> str:
@@ -127,8 +105,9 @@ def _place(row: Mapping[Any, Any]) -> str:
 
 def section(paper_folder: Path, profile: str, results: Path) -> dict[str, Any]:
     """Everything the page says about one paper; without results, what there is of its spec."""
-    paper, slug = loading.paper(paper_folder, profile), paper_folder.name
-    folder = results / profile / slug
+    slug = paper_folder.name
+    jobs = Jobs(slug, profile, str(results))
+    paper, folder = jobs.paper, Path(jobs.folder)
     base = {
         "slug": slug,
         "paper": paper,
@@ -137,8 +116,8 @@ def section(paper_folder: Path, profile: str, results: Path) -> dict[str, Any]:
     }
     if not (folder / "runs.csv").is_file() or not (folder / "verdicts.csv").is_file():
         return {**base, "claims": [], "tables": [], "figures": [], "commands": [], "origin": []}
-    runs, verdicts = read_runs(folder / "runs.csv"), store.read_csv(folder / "verdicts.csv")
-    records = traces.records(paper, folder)
+    runs, verdicts = collect.measured(jobs), store.read_csv(folder / "verdicts.csv")
+    records = traces.records(jobs)
     return {
         **base,
         "claims": claims(paper, verdicts),
@@ -180,7 +159,7 @@ def _table(table: Table) -> dict[str, Any]:
 
 def _figures(folder: Path, slug: str) -> list[dict[str, str]]:
     found = []
-    for name in CAPTIONS:
+    for name in ALTERNATIVES:
         file = folder / f"{name}.svg"
         if file.is_file():
             svg = embed(file.read_text(encoding="utf-8"), f"{slug}-{name}", ALTERNATIVES[name])
@@ -192,7 +171,7 @@ def _commands(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """For each subject the command of its first run, with how many others there are."""
     found: dict[str, dict[str, Any]] = {}
     for record in records:
-        subject = record["run"].split("/")[1]
+        subject = record["subject"]
         row = found.setdefault(
             subject, {"subject": subject, "command": str(record.get("command", "")), "runs": 0}
         )
@@ -244,6 +223,7 @@ def page(sections: list[dict[str, Any]], profile: str) -> str:
     return environment.get_template("report.html").render(
         sections=sections,
         profile=profile,
+        captions=CAPTIONS,
         total=counts.total(),
         counts=[(name, counts[name]) for name in VERDICTS if counts[name]],
         colours=COLOURS,

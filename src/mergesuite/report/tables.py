@@ -14,9 +14,11 @@ from typing import Any
 import pandas as pd
 
 from mergesuite.core import store
-from mergesuite.experiment import loading, spec
+from mergesuite.experiment import spec
+from mergesuite.experiment.jobs import Jobs
+from mergesuite.judge import collect
 from mergesuite.judge.gains import gains, leakage
-from mergesuite.judge.samples import Where, read_runs, samples
+from mergesuite.judge.samples import Where, samples
 from mergesuite.report.markup import Table, latex, markdown
 from mergesuite.report.wording import (
     LEAK,
@@ -178,7 +180,7 @@ def _subjects(paper: spec.Paper, runs: pd.DataFrame) -> list[tuple[str, str, dic
     """(subject, BatchNorm treatment, one of its rows), in the order of the spec."""
     found = []
     known = runs[runs["metric"] == "accuracy"]
-    for subject in [*paper.subjects(), *sorted(set(known["subject"]) - set(paper.subjects()))]:
+    for subject in paper.subjects():
         rows = known[known["subject"] == subject]
         for batchnorm in ("keep", "average", "re-estimate", "-"):
             if len(part := rows[rows["batchnorm"] == batchnorm]):
@@ -240,9 +242,9 @@ def make(paper: spec.Paper, runs: pd.DataFrame, verdicts: pd.DataFrame) -> list[
 
 def write(paper_folder: Path, profile: str, results: Path) -> list[Table]:
     """Write `tables/{results,reported,leakage,cost}.{csv,md,tex}` of `results/profile/paper`."""
-    folder = results / profile / paper_folder.name
-    verdicts = store.read_csv(folder / "verdicts.csv")
-    made = make(loading.paper(paper_folder, profile), read_runs(folder / "runs.csv"), verdicts)
+    jobs = Jobs(paper_folder.name, profile, str(results))
+    folder = Path(jobs.folder)
+    made = make(jobs.paper, collect.measured(jobs), store.read_csv(folder / "verdicts.csv"))
     for table in made:
         store.write_csv(folder / "tables" / f"{table.name}.csv", table.numbers)
         store.write_text(folder / "tables" / f"{table.name}.md", markdown(table))

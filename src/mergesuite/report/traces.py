@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mergesuite.core.store import read_csv
 from mergesuite.errors import UserError
-from mergesuite.experiment import settings, spec
+from mergesuite.experiment import settings
+from mergesuite.experiment.jobs import Jobs
 
 SEGMENT = "interpolation-grid"
 
@@ -30,17 +33,20 @@ class Trace:
     frame: pd.DataFrame
 
 
-def read(paper: spec.Paper, folder: Path, segment: bool = False) -> list[Trace]:
-    """The traces under `folder/merge`: of all searches, or of the segments between two parents.
+def read(jobs: Jobs, segment: bool = False) -> list[Trace]:
+    """The traces of all searches that are asked for, or of the segments between two parents.
 
     What is missing or damaged is left out: a figure of the rest is worth having.
+
+    Raises:
+        UserError: a run was made with other settings than paper.yaml has now.
     """
-    found = []
-    for subject, parts in paper.subjects().items():
+    found, paper = [], jobs.paper
+    for subject, parts in jobs.subjects.items():
         if parts is None or (paper.methods[parts[0]].use == SEGMENT) != segment:
             continue
         fitness = paper.methods[parts[0]].fitness
-        for seed, frame in _frames(folder / "merge" / subject, paper.seeds(subject)):
+        for seed, frame in _frames(jobs, subject):
             if not len(frame) or "best" not in frame:
                 continue
             found.append(
@@ -52,11 +58,13 @@ def read(paper: spec.Paper, folder: Path, segment: bool = False) -> list[Trace]:
     return found
 
 
-def _frames(folder: Path, seeds: range) -> Iterator[tuple[int, pd.DataFrame]]:
-    """The traces of the seeds that are asked for; a folder may hold others of earlier settings."""
-    for seed in seeds:
+def _frames(jobs: Jobs, subject: str) -> Iterator[tuple[int, pd.DataFrame]]:
+    """The traces of finished runs; a folder may hold other seeds, of earlier settings."""
+    for seed in jobs.seeds(subject):
+        if _record(jobs, subject, seed) is None:
+            continue
         try:
-            yield seed, read_csv(folder / f"s{seed}" / "trace.csv")
+            yield seed, read_csv(Path(jobs.run(subject, seed)) / "trace.csv")
         except UserError:
             continue
 
@@ -96,15 +104,34 @@ def curves(traces: list[Trace], points: int = 200) -> tuple[np.ndarray, np.ndarr
     return axis, np.array(rows)
 
 
-def records(paper: spec.Paper, folder: Path) -> list[dict]:
-    """The readable run.json of every run that is asked for; `run`: its path below `folder`."""
+def records(jobs: Jobs) -> list[dict[str, Any]]:
+    """The readable run.json of every run that is asked for, with its `subject`.
+
+    Raises:
+        UserError: a run was made with other settings than paper.yaml has now.
+    """
     found = []
-    for subject, parts in paper.subjects().items():
-        for seed in paper.seeds(subject):
-            run = folder / ("merge" if parts else "train") / subject / f"s{seed}"
-            try:
-                record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                continue
-            found.append({**record, "run": run.relative_to(folder).as_posix()})
+    for subject in jobs.subjects:
+        for seed in jobs.seeds(subject):
+            if record := _record(jobs, subject, seed):
+                found.append({**record, "subject": subject})
     return found
+
+
+def _record(jobs: Jobs, subject: str, seed: int) -> dict[str, Any] | None:
+    """The run.json of one run; nothing where there is none to be read."""
+    file = Path(jobs.run(subject, seed)) / "run.json"
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(record, dict):
+        return None
+    there, wanted = record.get("spec"), jobs.spec(subject, seed)
+    if there != wanted:
+        again = shlex.join(["snakemake", "--cores", "all", str(file)])
+        raise UserError(
+            f"{file.parent} was made with other settings (spec {there}) than paper.yaml has now "
+            f"({wanted}): make it again with `{again}`"
+        )
+    return record

@@ -1,0 +1,142 @@
+"""How long Snakemake plans a study of many jobs, next to a plain workflow of as many.
+
+    python benchmarks/planning.py --jobs 2000 10000 20000 --out docs/planning
+
+The study is the `full` profile of all papers with more replicates. The plain workflow has the same
+number of jobs, in three rules with wildcards, without parameters, resources or logs: what any
+Snakemake workflow costs. Both are planned by `snakemake --dry-run --quiet` in the same run, in
+turn; processor time and peak memory are those of the whole process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from tabulate import tabulate
+
+from mergesuite.core import store
+from mergesuite.core.provenance import commit, processor
+
+ROOT = Path(__file__).parents[1]
+PLAIN = """
+N = {parts}
+rule all:
+    input: expand("measured/{{i}}.csv", i=range(N))
+rule train:
+    output: "trained/{{i}}.bin"
+    shell: "touch {{output}}"
+rule merge:
+    input: "trained/{{i}}.bin"
+    output: "merged/{{i}}/{{j}}.bin"
+    shell: "touch {{output}}"
+rule evaluate:
+    input: expand("merged/{{{{i}}}}/{{j}}.bin", j=range(8))
+    output: "measured/{{i}}.csv"
+    shell: "touch {{output}}"
+"""
+"""Ten jobs a part: one training, eight merges, one evaluation."""
+
+
+def study(folder: Path, times: int) -> None:
+    """A copy of the workflow and its papers, with `times` as many seeds and replicates."""
+    for name in ("workflow", "replications", "config"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "Snakefile", folder)
+    for file in (folder / "replications").glob("[!_]*/paper.yaml"):
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+        raw["replicates"] *= times
+        # Anchors make several models one object: a copy of each, or seeds are multiplied twice.
+        raw["models"] = {
+            n: {**m, "seeds": m.get("seeds", 1) * times} for n, m in raw["models"].items()
+        }
+        file.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+
+
+def planned(folder: Path, *words: str) -> dict[str, Any]:
+    """Jobs, seconds of processor time and of the clock, and MB of one dry run."""
+    command = ["snakemake", "--cores", "2", "--dry-run", *words, "--quiet"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    watch = [sys.executable, "-c", _WATCH, *command]
+    done = subprocess.run(watch, cwd=folder, capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    said = done.stdout + done.stderr
+    if done.returncode:
+        raise SystemExit(said)
+    seconds, megabytes = re.findall(r"^@ (\S+) (\S+)$", said, re.M)[-1]
+    return {
+        "jobs": counted(folder, *words),
+        "seconds": float(seconds),
+        "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "peak_mb": float(megabytes),
+    }
+
+
+def counted(folder: Path, *words: str) -> int:
+    """How many jobs a dry run lists; listing them takes longer than planning, so it is not timed."""
+    command = ["snakemake", "--cores", "2", "--dry-run", "--quiet", "rules", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return int(re.findall(r"^total\s+(\d+)$", done.stdout + done.stderr, re.M)[-1])
+
+
+_WATCH = """
+import resource, subprocess, sys, time
+start = time.perf_counter()
+code = subprocess.run(sys.argv[1:]).returncode
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+print("@", round(time.perf_counter() - start, 2), round(peak, 1), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def measure(sizes: list[int]) -> pd.DataFrame:
+    """One row per size: the study and the plain workflow of as many jobs."""
+    rows = []
+    os.environ.pop("MERGESUITE_REPLICATIONS", None)
+    with tempfile.TemporaryDirectory() as scratch:
+        once = Path(scratch) / "once"
+        study(once, 1)
+        base = planned(once, "--config", "profile=full")["jobs"]
+        for size in sizes:
+            times = max(1, round(size / base))
+            ours, plain = Path(scratch) / f"ours-{size}", Path(scratch) / f"plain-{size}"
+            study(ours, times)
+            found = planned(ours, "--config", "profile=full")
+            plain.mkdir()
+            (plain / "Snakefile").write_text(PLAIN.format(parts=found["jobs"] // 10))
+            beside = planned(plain)
+            rows.append(
+                found
+                | {f"plain_{name}": value for name, value in beside.items()}
+                | {"ratio": found["seconds"] / beside["seconds"]}
+            )
+    head, dirty = commit()
+    return pd.DataFrame(rows).assign(commit=head + ("+" if dirty else ""), device=processor())
+
+
+def main() -> None:
+    """Measure, print and keep the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--jobs", nargs="+", type=int, default=[2000, 10_000, 20_000])
+    parser.add_argument("--out", type=Path, help="without ending: writes OUT.csv")
+    options = parser.parse_args()
+    table = measure(options.jobs)
+    print(tabulate(table.to_dict("records"), headers="keys", floatfmt=".2f"))
+    if options.out:
+        store.write_csv(options.out.with_suffix(".csv"), table.round(2))
+
+
+if __name__ == "__main__":
+    main()

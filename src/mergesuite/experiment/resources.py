@@ -1,0 +1,122 @@
+"""What a job asks a scheduler for: GPU, memory, time; from its network and data alone.
+
+These are estimates, made the same on every machine, with room to spare: a job that is killed for
+want of memory or time costs more than a wait in a queue. `--set-resources` overrules them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergesuite.experiment import declared
+from mergesuite.experiment.settings import Data, Merge, Network, Recipe
+
+NETWORKS = {
+    r"resnet(\d+)": (0.0022, 0.0156),  # a layer of a CIFAR ResNet of width 16
+    r"resnet152-mega": (0.45, 3.6),
+    r"xception-mega": (0.2, 22.0),
+    r"densenet121-mega": (0.07, 7.5),
+    r"densenet169-mega": (0.08, 13.0),
+    r"sew-small": (0.002, 0.04),
+    r"sew-resnet18": (2.3, 11.2),
+    r"sew-resnet34": (4.7, 21.4),
+}
+"""Name -> 10^9 multiply-adds of one 32 x 32 image, and 10^6 parameters; `-wN` multiplies both."""
+UNKNOWN = (4.2, 26.0)
+"""Of a network that is not listed: ResNet-50 at 224 x 224."""
+BASE_WIDTH = 16
+SPLIT = 100_000
+"""Images in a split of a data set whose size is not known beforehand."""
+CPU, GPU = 15e9, 1e12
+"""Multiply-adds a second that one core and one GPU surely reach."""
+ON_A_CPU = 2 * 3600.0
+"""Seconds of work on one core up to which a job does without a GPU."""
+PROCESS_MB = 1500
+"""What a process holds that has imported torch and works on a small network."""
+ACTIVATIONS_MB = 5
+"""Of one image for each 10^9 multiply-adds."""
+SCORED = 100
+"""Images that are scored at once on a CPU."""
+ROOM = 3
+"""How much longer than estimated a job may take."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one job asks for: `gpu` (0 or 1), `mem_mb` (MB), `runtime` (minutes)."""
+
+    gpu: int
+    mem_mb: int
+    runtime: int
+
+
+def size(build: str) -> tuple[float, float]:
+    """10^9 multiply-adds an image, and 10^6 parameters, of the network called `build`."""
+    name, _, width = build.partition("-w")
+    factor = (float(width) / BASE_WIDTH) ** 2 if width.isdecimal() else 1.0
+    for pattern, (work, parameters) in NETWORKS.items():
+        if match := re.fullmatch(pattern, name):
+            layers = float(match[1]) if match.groups() else 1.0
+            return factor * layers * work, factor * layers * parameters
+    return UNKNOWN
+
+
+def images(data: Data, split: str) -> int:
+    """How many images of a split are used."""
+    known = declared.datasets().get(data.name, {}).get("splits", {})
+    return data.counts().get(split) or known.get(split) or SPLIT
+
+
+def train(network: Network, data: Data, recipe: Recipe, device: str) -> Need:
+    """A training: each image forward and backward, as dear as three forward passes."""
+    passes = recipe.epochs * (3 * images(data, "fit") + images(data, "search"))
+    copies = 6 + recipe.keep  # weights, gradients, the optimiser's state, what is saved
+    return _need(network, data, passes, copies, recipe.batch, device)
+
+
+def merge(network: Network, data: Data, how: Merge, parents: int, device: str) -> Need:
+    """A merge: every candidate on every image of its fitness, as if none were rejected early."""
+    scored = how.fitness.images or images(data, how.fitness.split)
+    if how.fitness.batchnorm == "re-estimate":
+        scored += how.fitness.batchnorm_images
+    passes = scored * (parents + evaluations(how, parents))
+    members = max(parents, int(how.params.get("population", 0)))
+    return _need(network, data, passes, 4 + 3 * members, SCORED, device)
+
+
+def evaluations(how: Merge, parents: int) -> int:
+    """About how many candidates a search scores; MeGA's population starts anew for each parent."""
+    entry = declared.method_fields(how.use)
+    if entry.kind != "population":
+        return 0
+    told = {name: field.default for name, field in entry.params.model_fields.items()} | how.params
+    if "generations" not in told:
+        return int(told.get("evaluations") or parents)
+    generations = told["generations"] * told.get("de_epochs", 1)
+    return generations * (told["population"] * (parents - 1) if "population" in told else parents)
+
+
+def evaluate(network: Network, data: Data, networks: int, device: str) -> Need:
+    """Measuring: every network on search and test images under three treatments."""
+    passes = 3 * networks * (images(data, "search") + images(data, "test") + 1000)
+    return _need(network, data, passes, 8, SCORED, device)
+
+
+def _need(
+    network: Network, data: Data, passes: float, copies: int, batch: int, device: str
+) -> Need:
+    work, parameters = size(network.build)
+    operations = passes * work * 1e9
+    gpu = int(device.startswith("cuda") or (device == "auto" and operations / CPU > ON_A_CPU))
+    pixels = sum(images(data, split) for split in ("fit", "search", "test")) * 3 * 32 * 32
+    memory = PROCESS_MB + 2 * pixels / 1e6 + copies * 4 * parameters + batch * ACTIVATIONS_MB * work
+    seconds = operations / (GPU if gpu else CPU)
+    return Need(gpu, 500 * math.ceil(memory / 500), 15 + math.ceil(ROOM * seconds / 60))
+
+
+def gpus_here() -> int:
+    """How many NVIDIA GPUs this machine has, without importing torch."""
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))

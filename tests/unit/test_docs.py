@@ -1,0 +1,55 @@
+"""What the documents name is there: files, modules, keys of the configuration."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mergesuite.experiment.config import Config, read_config
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "config" / "README.md"]
+PACKAGES = "cli|core|data|experiment|fitness|judge|methods|models|report|stages"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_and_names_of_the_package_are_there(page):
+    text = page.read_text(encoding="utf-8")
+    files = re.findall(rf"`(?:src/mergesuite/)?((?:{PACKAGES})/[a-z_]+\.py)`", text)
+    names = re.findall(r"mergesuite((?:\.[a-z_]+)+)", text)
+
+    assert [f for f in files if not (ROOT / "src" / "mergesuite" / f).is_file()] == []
+    assert [name for name in names if not exists(f"mergesuite{name}")] == []
+
+
+def exists(name):
+    """Whether a dotted name is a module, or something in one."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        return hasattr(importlib.import_module(module), attribute)
+    return True
+
+
+def test_each_key_of_the_configuration_is_explained_and_has_its_default():
+    explained = re.findall(r"^\| `(\w+)` \|", (ROOT / "config/README.md").read_text(), re.M)
+    written = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+
+    assert set(explained) == set(Config.model_fields)
+    assert read_config(written) == Config()
+
+
+def test_the_small_configuration_is_of_smoke():
+    small = read_config(yaml.safe_load((ROOT / ".test/config/config.yaml").read_text()))
+
+    assert (small.profile, small.papers) == ("smoke", ["mega"])
