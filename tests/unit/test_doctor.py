@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mergesuite.cli import doctor, main
+from mergesuite.cli import doctor, run
 from mergesuite.experiment import config, loading, shorthand, yaml_file
 
 TEMPLATE = Path(__file__).parents[2] / "replications" / "_template"
@@ -134,27 +134,27 @@ def test_a_reported_row_that_no_claim_uses_is_no_doubt(ill):
 )
 def test_an_error_fails_and_a_doubt_does_not(ill, capsys, change, status, shown):
     ill(change)
-    assert main(["doctor"]) == status
+    assert run(["doctor"]) == status
     assert shown in capsys.readouterr().out
 
 
 def test_the_same_of_several_profiles_is_said_once(ill, capsys):
     ill({"replicates": 2})
-    assert main(["doctor", "mine"]) == 0
+    assert run(["doctor", "mine"]) == 0
     assert "papers: 1, errors: 0, doubts: 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [["yours"], ["--profile", "labtop"]])
 def test_what_is_not_there_is_refused(ill, words):
     ill({})
-    assert main(["doctor", *words]) == 2
+    assert run(["doctor", *words]) == 2
 
 
 def test_a_draft_that_does_not_load_hides_no_other_paper(ill, capsys):
     folder = ill({})
     shutil.copytree(folder, folder.parent / "draft")
     (folder.parent / "draft" / "paper.yaml").write_text("titel: x\n")
-    assert main(["list", "papers", "--json"]) == 0
+    assert run(["list", "papers", "--json"]) == 0
     draft, mine = json.loads(capsys.readouterr().out)
     assert "did you mean 'title'" in draft["title"]
     assert mine["claims"] == 2
@@ -162,5 +162,5 @@ def test_a_draft_that_does_not_load_hides_no_other_paper(ill, capsys):
 
 def test_a_file_that_is_no_yaml_is_an_error(ill, capsys):
     (ill({}) / "paper.yaml").write_text("a: [")
-    assert main(["doctor"]) == 1
+    assert run(["doctor"]) == 1
     assert "is not YAML" in capsys.readouterr().out

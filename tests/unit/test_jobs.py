@@ -7,8 +7,8 @@ import torch
 import yaml
 
 from mergesuite import models
-from mergesuite.cli import main
-from mergesuite.cli.parser import build_parser
+from mergesuite.cli import commands
+from mergesuite.cli.parser import build_parser, parse
 from mergesuite.core import store, streams
 from mergesuite.errors import UserError
 from mergesuite.experiment import config, declared, flags, identity, loading
@@ -94,7 +94,7 @@ def read_back(stage, arguments, *rest):
 @pytest.mark.parametrize("model", ["net", "spiking"])
 def test_train_arguments_read_back_to_the_same_settings(jobs, model):
     work = jobs()
-    options = read_back("train", work.train_arguments(model))
+    options = read_back("train", work.train_arguments(model, 0))
     entry = work.paper.models[model]
     assert flags.read(Network, options) == Network(build=entry.build, options=entry.options)
     assert flags.read(Data, options) == work.paper.data_of(model)
@@ -106,7 +106,8 @@ def test_train_arguments_read_back_to_the_same_settings(jobs, model):
 )
 def test_merge_arguments_read_back_to_the_same_settings(jobs, subject):
     work = jobs()
-    options = read_back("merge", work.merge_arguments(subject), "--parents", "a", "b")
+    options = read_back("merge", work.merge_arguments(subject, 0))
+    assert [str(file) for file in options.parents] == work.parents(subject, 0)
     entry = work.paper.methods[subject.split("-")[0]]
     model = work.paper.models[work.paper.model_of(subject)]
     assert flags.read(Network, options) == Network(build=model.build, options=model.options)
@@ -122,10 +123,10 @@ def test_an_edit_of_one_entry_changes_the_arguments_of_its_jobs_only(jobs):
     changed = {
         subject
         for subject, parts in before.subjects.items()
-        if parts and before.merge_arguments(subject) != after.merge_arguments(subject)
+        if parts and before.merge_arguments(subject, 0) != after.merge_arguments(subject, 0)
     }
     assert changed == {"mega-pair"}
-    assert before.train_arguments("net") == after.train_arguments("net")
+    assert before.train_arguments("net", 0) == after.train_arguments("net", 0)
 
 
 def test_an_edit_changes_the_spec_of_what_is_made_of_it_and_of_nothing_else(jobs):
@@ -138,7 +139,7 @@ def test_an_edit_changes_the_spec_of_what_is_made_of_it_and_of_nothing_else(jobs
 
 
 def test_defaults_are_left_out_of_the_arguments(jobs):
-    words = shlex.split(jobs().merge_arguments("average-cycles"))
+    words = shlex.split(jobs().merge_arguments("average-cycles", 0))
     assert not {"--set", "--fitness", "--from", "--leaky", "--option"} & set(words)
 
 
@@ -162,8 +163,8 @@ def test_measured_is_each_model_and_each_population_with_its_entries(jobs):
     assert work.measured_files("mixed", 0) == [
         "results/full/mine/merge/average-mixed/s0/model.safetensors"
     ]
-    assert work.population("pair") == "--population pair"
-    assert work.population("trained_models") == ""
+    assert "--population pair" in work.evaluate_arguments("pair", 0)
+    assert "--population" not in work.evaluate_arguments("trained_models", 0)
 
 
 def test_there_is_one_evaluation_of_each_seed_of_a_group(jobs):
@@ -236,7 +237,7 @@ def test_the_result_of_a_merge_may_be_merged_again(jobs):
     )
     assert work.seeds("soup-second") == range(3)  # as many as there are of the fewest
     assert set(work.groups) == {"trained_models", "second", "pair", "cycles"}
-    assert work.merge_arguments("soup-second").count("--model resnet8-w8") == 1
+    assert work.merge_arguments("soup-second", 0).count("--model resnet8-w8") == 1
     edited = jobs(change=loading.overlay(STACKED, {"models": {"net": {"recipe": {"lr": 0.5}}}}))
     assert edited.spec("soup-second", 0) != work.spec("soup-second", 0)
 
@@ -273,7 +274,7 @@ def test_a_population_may_be_made_of_files(jobs, tmp_path):
     assert work.parents("average-given", 2) == ["replications/mine/w/c c.safetensors"]
     assert work.parent_files("average-given", 2) == ["replications/mine/w/c c.safetensors"]
     assert work.spec("average-given", 0) != work.spec("average-given", 1)
-    assert "--data digits" in work.merge_arguments("average-given")
+    assert "--data digits" in work.merge_arguments("average-given", 0)
 
 
 def test_a_start_may_be_a_file(jobs, tmp_path):
@@ -356,17 +357,11 @@ def in_order(work):
 
 
 def run_as_planned(work, subject, seed):
+    trains = work.subjects[subject] is None
+    arguments = (work.train_arguments if trains else work.merge_arguments)(subject, seed)
+    words = ["train" if trains else "merge", *shlex.split(arguments)]
     ending = ["--seed", str(seed), "--device", "cpu", "--out", work.run(subject, seed)]
-    if work.subjects[subject] is None:
-        start = work.start(subject, seed)
-        words = ["train", *shlex.split(work.train_arguments(subject))]
-        words += ["--start", start] if start else []
-    else:
-        budget = work.budget(subject, seed)
-        words = ["merge", *shlex.split(work.merge_arguments(subject))]
-        words += ["--parents", *work.parents(subject, seed)]
-        words += ["--budget-of", budget] if budget else []
-    assert main([*words, *ending]) == 0
+    commands.run(parse([*words, *ending]))
 
 
 def test_a_file_is_known_by_one_rule(tmp_path):

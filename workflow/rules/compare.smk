@@ -41,10 +41,18 @@ rule tables:
     input:
         rules.compare.output,
     output:
+        report(
+            expand(
+                f"{RESULTS}/{{{{profile}}}}/{{{{paper}}}}/tables/{{table}}.md",
+                table=TABLES,
+            ),
+            category="{paper}",
+            caption="../report/tables.rst",
+        ),
         expand(
             f"{RESULTS}/{{{{profile}}}}/{{{{paper}}}}/tables/{{table}}.{{kind}}",
             table=TABLES,
-            kind=["csv", "md", "tex"],
+            kind=["csv", "tex"],
         ),
     log:
         f"{RUN}/logs/tables.log",
