@@ -56,11 +56,19 @@ def study(folder: Path, times: int) -> None:
     for file in (folder / "replications").glob("[!_]*/paper.yaml"):
         raw = yaml.safe_load(file.read_text(encoding="utf-8"))
         raw["replicates"] *= times
-        # Anchors make several models one object: a copy of each, or seeds are multiplied twice.
-        raw["models"] = {
-            n: {**m, "seeds": m.get("seeds", 1) * times} for n, m in raw["models"].items()
-        }
+        _more_seeds(raw, times, set())
         file.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+
+
+def _more_seeds(part: Any, times: int, seen: set[int]) -> None:
+    """Multiply every `seeds` once: what an anchor names is one object in several places."""
+    if id(part) in seen or not isinstance(part, dict):
+        return
+    seen.add(id(part))
+    if "seeds" in part:
+        part["seeds"] *= times
+    for value in part.values():
+        _more_seeds(value, times, seen)
 
 
 def planned(folder: Path, *words: str) -> dict[str, Any]:

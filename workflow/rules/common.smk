@@ -30,6 +30,9 @@ if config.get("replications"):
 elif beside.is_dir():
     os.environ.setdefault(settings.FOLDER, str(beside))
 CONFIG = checked(settings.read_config, config)
+os.environ.update(
+    {"MERGESUITE_DEVICE": CONFIG.device}
+)  # where a job runs is no parameter of it
 
 RESULTS = CONFIG.results
 PAPERS, BROKEN = settings.usable(CONFIG.profile)
@@ -40,9 +43,21 @@ for name, problem in BROKEN.items():
         print(f"left out: {name}: {problem}", file=sys.stderr)
 
 RUN = f"{RESULTS}/{{profile}}/{{paper}}"
-RUN_QUOTED = shlex.quote(RESULTS) + "/{wildcards.profile}/{wildcards.paper}"
+RUN_QUOTED = "/".join(
+    [shlex.quote(RESULTS), "{wildcards.profile}", "{wildcards.paper}"]
+)
 FIGURES = ["fitness", "segment", "gains", "reported", "leakage"]
 TABLES = ["results", "reported", "leakage", "cost"]
+
+
+def image(wildcards):
+    """The image that `--sdm apptainer` runs jobs in; asked for without it too."""
+    if not workflow.deployment_settings.deployment_method:
+        return None
+    return checked(settings.container, CONFIG)
+
+
+container: image
 
 
 wildcard_constraints:
@@ -72,6 +87,11 @@ def manifests(profile):
 def where(wildcards):
     """The arguments that name a paper's results."""
     return f"--profile {wildcards.profile} --results {shlex.quote(RESULTS)}"
+
+
+def shown(wildcards):
+    """The papers on a page: all that are configured on the index, else the one it is named for."""
+    return PAPERS if wildcards.page == "index" else [wildcards.page]
 
 
 # A limit on GPUs belongs to the machine that has them: it counts for jobs that run here.

@@ -15,7 +15,7 @@ rule merge:
         arguments=lambda w: jobs(w).merge_arguments(w.subject, int(w.seed)),
         code=lambda w: jobs(w).code(w.subject),
     shell:
-        "mergesuite merge {params.arguments} --seed {wildcards.seed} --device {CONFIG.device}"
+        "mergesuite merge {params.arguments} --seed {wildcards.seed}"
         f" --out {RUN_QUOTED}/merge/{{wildcards.subject}}/s{{wildcards.seed}} 2> {{log:q}}"
 
 
@@ -33,5 +33,4 @@ rule evaluate:
         arguments=lambda w: jobs(w).evaluate_arguments(w.group, int(w.seed)),
         code=lambda w: jobs(w).evaluate_code(w.group),
     shell:
-        "mergesuite evaluate {params.arguments} --device {CONFIG.device}"
-        " --out {output.csv:q} 2> {log:q}"
+        "mergesuite evaluate {params.arguments}" " --out {output.csv:q} 2> {log:q}"

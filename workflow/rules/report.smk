@@ -2,11 +2,6 @@ localrules:
     check,
 
 
-def shown(wildcards):
-    """The papers on a page: all that are configured on the index, else the one it is named for."""
-    return PAPERS if wildcards.page == "index" else [wildcards.page]
-
-
 rule report:
     input:
         lambda w: expand(
@@ -38,9 +33,9 @@ rule check:
         f"{RESULTS}/{CONFIG.profile}/logs/check.log",
     params:
         papers=PAPERS,
+        where=f"--profile {CONFIG.profile} --results {shlex.quote(RESULTS)}",
     shell:
-        "mergesuite check --papers {params.papers} --profile {CONFIG.profile}"
-        " --results {RESULTS:q} 2>&1 | tee {log:q}"
+        "mergesuite check --papers {params.papers} {params.where} 2>&1 | tee {log:q}"
 
 
 # Targets, not stages: `snakemake --cores all mega` makes the page of one paper.

@@ -32,5 +32,5 @@ rule train:
         out=lambda w, output: os.path.dirname(output.record),
         code=lambda w: jobs(w).code(w.model),
     shell:
-        "mergesuite train {params.arguments} --seed {wildcards.seed} --device {CONFIG.device}"
+        "mergesuite train {params.arguments} --seed {wildcards.seed}"
         f" --out {RUN_QUOTED}/train/{{wildcards.model}}/s{{wildcards.seed}} 2> {{log:q}}"

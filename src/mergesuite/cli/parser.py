@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from mergesuite import __version__
@@ -70,7 +71,11 @@ def _add_run(stage: argparse.ArgumentParser) -> None:
 
 
 def _add_device(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default)")
+    stage.add_argument(
+        "--device",
+        default=os.environ.get("MERGESUITE_DEVICE", "auto"),
+        help="cpu, cuda, cuda:N or auto (default, or what MERGESUITE_DEVICE says)",
+    )
 
 
 def _add_list(stages) -> None:

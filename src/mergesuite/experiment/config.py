@@ -36,6 +36,7 @@ class Config(Strict):
     results: str = Field("results", description="folder for everything that is produced")
     replications: str = Field("", description="folder of the papers; default: this workflow's")
     device: str = Field("auto", description="cpu, cuda or auto")
+    container: str = Field("", description="image of Dockerfile, for --sdm apptainer")
 
 
 def read_config(raw: dict[str, Any]) -> Config:
@@ -61,6 +62,20 @@ def read_config(raw: dict[str, Any]) -> Config:
 def own_replications() -> Path:
     """Where a user's papers are: the folder of `MERGESUITE_REPLICATIONS`, or ./replications."""
     return Path(os.environ.get(FOLDER) or "replications")
+
+
+def container(config: Config) -> str:
+    """The image to run jobs in.
+
+    Raises:
+        UserError: none is configured.
+    """
+    if not config.container:
+        raise UserError(
+            "--sdm apptainer needs an image: build one from Dockerfile and name it, "
+            "--config container=PATH.sif"
+        )
+    return config.container
 
 
 def replications() -> Path:
