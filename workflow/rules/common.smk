@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from mergesuite.cli import host
+from mergesuite.cli import doctor, host
 from mergesuite.core import digests
 from mergesuite.errors import UserError
 from mergesuite.experiment import config as settings
@@ -38,9 +38,12 @@ RESULTS = CONFIG.results
 PAPERS, BROKEN = settings.usable(CONFIG.profile)
 if CONFIG.papers:
     PAPERS = CONFIG.papers
-for name, problem in BROKEN.items():
-    if name not in PAPERS:
-        print(f"left out: {name}: {problem}", file=sys.stderr)
+if workflow.is_main_process:
+    for name in BROKEN.keys() - set(PAPERS):
+        print(f"left out: {name}: {BROKEN[name]}", file=sys.stderr)
+    if {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
+        for line in doctor.summary(PAPERS, CONFIG.profile):
+            print(line, file=sys.stderr)
 
 RUN = f"{RESULTS}/{{profile}}/{{paper}}"
 RUN_QUOTED = "/".join(

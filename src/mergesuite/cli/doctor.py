@@ -52,6 +52,18 @@ def show(papers: list[str], profile: str | None) -> None:
         raise CheckFailed("a spec has errors: correct what the table names")
 
 
+def summary(papers: list[str], profile: str) -> list[str]:
+    """A line for each paper of which something is to be said; for a dry run."""
+    lines = []
+    for name in papers:
+        found = findings(config.folder_of(name), profile)
+        counts = [f"{sum(f.kind == kind for f in found)} {kind}s" for kind in ("error", "doubt")]
+        if found:
+            said = ", ".join(counts)
+            lines.append(f"{name}: {said}; see `mergesuite doctor {name} --profile {profile}`")
+    return lines
+
+
 def _rows_of(name: str, profile: str | None) -> list[list[str]]:
     """One row for everything of a paper that is said of the same profiles in the same words."""
     folder = config.folder_of(name)
