@@ -177,7 +177,7 @@ def test_a_part_of_the_workflow_can_be_asked_for(checkout):
     until = planned(checkout, "--until", "train", *SMOKE)
     assert until.keys() == {"data", "train", "total"}
     assert until["train"] == everything["train"]
-    assert "collect" not in planned(checkout, "--until", "merge", "evaluate", *SMOKE)
+    assert "tables" not in planned(checkout, "--until", "compare", *SMOKE)
     third = planned(checkout, "--batch", "collect=1/3", *SMOKE)
     assert 0 < third["evaluate"] < everything["evaluate"]
     assert planned(checkout, "--batch", "report=1/2", *SMOKE)["collect"] == 1
