@@ -33,7 +33,7 @@ Rows = list[dict[str, Any]]
 
 SPEC: dict[str, Any] = {
     "title": "MeGA: merging two networks by a genetic algorithm <made up>",
-    "cite": {"key": "mega2024", "arxiv": "2406.04607v1"},
+    "cite": {"text": "Yun: MeGA (2024)", "arxiv": "2406.04607v1"},
     "data": {"name": "digits"},
     "models": {
         "resnet8": {"build": "resnet8", "seeds": 10, "recipe": {"epochs": 5}},

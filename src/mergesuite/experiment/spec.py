@@ -19,7 +19,7 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_len
 class Cite(Strict):
     """Where the paper and its code are."""
 
-    key: str = Field(description="key of declared.CITATIONS")
+    text: str = Field(description="authors: title, where and when it was published")
     arxiv: str = Field("", description="arXiv number with version")
     code: str = Field("", description="repository and commit of the released code")
 

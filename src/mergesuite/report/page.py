@@ -132,7 +132,7 @@ def section(paper_folder: Path, profile: str, results: Path) -> dict[str, Any]:
     base = {
         "slug": slug,
         "paper": paper,
-        "citation": declared.CITATIONS.get(paper.cite.key, paper.cite.key),
+        "citation": paper.cite.text,
         "methods": _methods(paper),
     }
     if not (folder / "runs.csv").is_file() or not (folder / "verdicts.csv").is_file():
@@ -161,7 +161,7 @@ def _methods(paper: spec.Paper) -> list[dict[str, str]]:
                 "use": entry.use,
                 "protocol": entry.protocol,
                 "summary": method.summary,
-                "cite": declared.CITATIONS.get(method.cite, method.cite),
+                "cite": method.cite,
             }
         )
     return rows
