@@ -180,18 +180,14 @@ def channel_statistics(
 def _reader(name: str) -> Reader:
     """The function that reads `name`."""
     known = declared.datasets()
-    if name in known:
-        (module,) = declared.modules(data=name)
-        importlib.import_module(f"mergesuite.{module}")
-        return READERS[name]
-    if imagefiles.is_folder(name):
-        from mergesuite.data import folders
-
-        return folders.load
-    raise UserError(
-        f"no data set is called {name!r}{nearest(name, known)}; expected one of "
-        f"{', '.join(known)}, or folder:PATH for a folder of images"
-    )
+    if name not in known and not imagefiles.is_folder(name):
+        raise UserError(
+            f"no data set is called {name!r}{nearest(name, known)}; expected one of "
+            f"{', '.join(known)}, or folder:PATH for a folder of images"
+        )
+    (module,) = declared.modules(data=name)
+    file = importlib.import_module(f"mergesuite.{module}")
+    return READERS[name] if name in known else file.load
 
 
 def _check_promise(name: str, source: Source) -> None:

@@ -201,14 +201,7 @@ class Jobs:
     @functools.cache  # noqa: B019
     def evaluate_code(self, group: str) -> str:
         """The digest of the code that measures a group."""
-        models = {self._model(subject) for subject in self.groups[group]}
-        modules = {
-            module
-            for model in models
-            for module in declared.modules(
-                build=self.paper.models[model].build, data=self.paper.data_of(model).name
-            )
-        }
+        modules = {module for subject in self.groups[group] for module in self._modules(subject)}
         return digests.code("stages.evaluate", *sorted(modules))
 
 

@@ -87,11 +87,11 @@ def build(
     if classes < 1:
         raise UserError(f"{name}: expected at least 1 class, found {classes}; change classes")
     generator = generator or streams.generator("models", name)
+    (module,) = declared.modules(build=name)
+    file = importlib.import_module(f"mergesuite.{module}")
     entry = declared.family(name)
     if entry is None:
-        from mergesuite.models import foreign
-
-        return foreign.build(name, classes, generator, options)
+        return file.build(name, classes, generator, options)
     return _build(name, entry, classes, generator, options)
 
 
@@ -108,7 +108,6 @@ def _build(
             f"model {name} takes no option {unknown[0]!r}; it takes "
             f"{', '.join(sorted(entry.options)) or 'none'}; remove it"
         )
-    importlib.import_module(f"{__name__}.{entry.module}")
     made, match = FAMILIES[entry.pattern.pattern], entry.pattern.fullmatch(name)
     assert match is not None  # that is how the entry was found
     # On "meta" the layers' own initialisation draws nothing; ours fills the memory afterwards.
