@@ -226,9 +226,8 @@ class Source:
                 before = found.get(name, Line(self))
                 value = value or before.value
                 annotation = annotation or before.annotation
-                found[name] = Line(
-                    self, annotation, value, value is not None and self._is_field(value)
-                )
+                is_field = value is not None and self._is_field(value)
+                found[name] = Line(self, annotation, value, is_field)
         return found
 
     def _is_field(self, value: ast.AST) -> bool:
