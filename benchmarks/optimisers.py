@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mergesuite.core import provenance, store, streams
+from mergesuite.core import digests, provenance, store, streams
 from mergesuite.judge.stats import holm
 from mergesuite.methods import create
 
@@ -315,7 +315,7 @@ def figure(runs: pd.DataFrame, path: Path) -> None:
 def origin(runs: pd.DataFrame, packages: list[str], seeds: int, budget: int) -> str:
     """The line under the table that says where its numbers come from."""
     commit, dirty = provenance.commit()
-    code = provenance.code_digest("methods.de", "methods.shade", "methods.lshade_epsin")
+    code = digests.code("methods.de", "methods.shade", "methods.lshade_epsin")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
     most = int(runs["evaluations"].max())
     return (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mergesuite import data
-from mergesuite.experiment.datasets import DATASET_INFO
+from mergesuite.experiment import declared
 
 FOLDERS = {
     "cifar10": "cifar-10-batches-py",
@@ -32,8 +32,8 @@ def published(request: pytest.FixtureRequest) -> tuple[str, data.Splits]:
 
 def test_published_data_are_what_the_catalogue_promises(published: tuple[str, data.Splits]):
     name, splits = published
-    assert splits.manifest["sizes"] == DATASET_INFO[name]["splits"]
-    assert splits.classes == DATASET_INFO[name]["classes"]
+    assert splits.manifest["sizes"] == declared.datasets()[name]["splits"]
+    assert splits.classes == declared.datasets()[name]["classes"]
     counts = np.bincount(splits.test.labels.numpy(), minlength=splits.classes)
     assert counts.min() > 0.8 * counts.mean()
     if name in MEANS:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mergesuite import data
 from mergesuite.errors import UserError
-from mergesuite.experiment.datasets import DATASET_INFO
+from mergesuite.experiment import declared
 
 SMALL = {"fit": 60, "search": 30, "test": 40}
 
@@ -36,10 +36,6 @@ def identities(split: data.Split) -> list[tuple[int, int]]:
     return [(int(i[0, 0, 0]), int(i[1, 0, 0])) for i in split.images]
 
 
-def test_catalogue_and_loaders_know_the_same_names():
-    assert set(data.DATASETS) == set(DATASET_INFO)
-
-
 @pytest.mark.parametrize("name", ["digits", "digits5"])
 def test_shapes_and_types_are_the_contract(name: str):
     splits = data.load(name, sizes=SMALL)
@@ -50,12 +46,12 @@ def test_shapes_and_types_are_the_contract(name: str):
         assert images.is_contiguous()
         assert labels.shape == (n,)
         assert labels.dtype == torch.int64
-    assert splits.classes == DATASET_INFO[name]["classes"]
+    assert splits.classes == declared.datasets()[name]["classes"]
 
 
 def test_whole_digits_have_the_sizes_that_the_catalogue_promises():
     splits = data.load("digits")
-    assert splits.manifest["sizes"] == DATASET_INFO["digits"]["splits"]
+    assert splits.manifest["sizes"] == declared.datasets()["digits"]["splits"]
     assert len(splits.fit.labels) == 8000
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mergesuite.core import portable
-from mergesuite.data import digits
+from mergesuite.data import digits, sheet
 from mergesuite.errors import UserError
 
 # SHA-256 over the bytes of every image of a split, in order. A change of any of these is a change
@@ -117,7 +117,7 @@ def test_a_quarter_turn_of_the_sampler_is_a_rotation():
 
 def test_another_process_with_another_hash_seed_composes_the_same_bytes():
     code = (
-        "import hashlib, numpy as np; from mergesuite import digits as d;"
+        "import hashlib, numpy as np; from mergesuite.data import digits as d;"
         "p = d.plan('digits', 'test');"
         "print(hashlib.sha256(d.compose(p, np.arange(50)).tobytes()).hexdigest())"
     )
@@ -141,5 +141,5 @@ def test_other_handwriting_is_refused(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_contact_sheet_is_written_and_small(tmp_path):
-    digits.main(["--sheet", str(tmp_path / "sheet.png")])
+    sheet.main(["--sheet", str(tmp_path / "sheet.png")])
     assert 10_000 < (tmp_path / "sheet.png").stat().st_size < 300_000

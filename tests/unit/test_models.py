@@ -14,9 +14,18 @@ def test_unknown_name_is_refused_with_the_nearest():
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["resnet9", "resnet2", "resnet8-w0", "hf-hub:timm/resnet18"])
-def test_names_that_are_nearly_right_are_refused(name):
-    with pytest.raises(UserError, match="no model is called"):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet9", "no CIFAR ResNet has depth 9: give 6n"),
+        ("resnet2", "no CIFAR ResNet has depth 2"),
+        ("resnet18-w8", "no CIFAR ResNet has depth 18"),
+        ("resnet8-w0", "no model is called"),
+        ("hf-hub:timm/resnet18", "no model is called"),
+    ],
+)
+def test_names_that_are_nearly_right_are_refused(name, message):
+    with pytest.raises(UserError, match=message):
         build(name)
 
 

@@ -1,132 +1,104 @@
-"""The digest of code: what changes it, what does not, and how far it reaches."""
+"""Where a number comes from: the commit, and whether the files are those of it."""
 
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from mergesuite.core import provenance
 
-ORIGINAL = provenance.PACKAGE
+
+def git(folder: Path, *words: str) -> str:
+    named = ["-c", "user.name=someone", "-c", "user.email=someone@example.org"]
+    done = subprocess.run(
+        ["git", *named, *words], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
-def forget():
-    for cached in (provenance.code_digest, provenance._imports, provenance._syntax):
-        cached.cache_clear()
+def commit_all(folder: Path) -> str:
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "all", "--allow-empty")
+    return git(folder, "rev-parse", "HEAD")[:12]
 
 
 @pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A copy of the package's source that a test may edit."""
-    copy = tmp_path / "mergesuite"
-    shutil.copytree(ORIGINAL, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    monkeypatch.setattr(provenance, "PACKAGE", copy)
-    forget()
-    yield copy
-    forget()
-
-
-def edit(file, old, new):
-    text = file.read_text()
-    assert old in text, f"{file.name} no longer has {old!r}"
-    file.write_text(text.replace(old, new, 1))
-    forget()
-
-
-def test_a_copy_has_the_digest_of_the_original(package, monkeypatch):
-    copied = provenance.code_digest("methods.shade")
-    monkeypatch.setattr(provenance, "PACKAGE", ORIGINAL)
-    forget()
-    assert provenance.code_digest("methods.shade") == copied
-    assert len(copied) == 12
-    assert int(copied, 16) >= 0
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ('TERMINAL = -1.0\n', '# A comment.\n\n\nTERMINAL = -1.0  # and another\n'),
-        ('"""SHADE and L-SHADE-EpSin as published', '"""Other words'),
-        ('        """All start at 0.5."""', '        """All begin at 0.5."""'),
-        ("return min(value, 1.0)", "return min(\n        value,\n        1.0,\n    )"),
-    ],
-    ids=["comment", "module docstring", "function docstring", "layout"],
-)  # fmt: skip
-def test_words_and_layout_do_not_count(package, old, new):
-    before = provenance.code_digest("methods.shade")
-    edit(package / "methods" / "shade.py", old, new)
-    assert provenance.code_digest("methods.shade") == before
-
-
-@pytest.mark.parametrize(
-    ("module", "old", "new"),
-    [
-        ("methods/shade.py", "return min(value, 1.0)", "return min(value, 0.9)"),
-        ("methods/shade.py", "TERMINAL = -1.0", "TERMINAL = -2.0"),
-        ("methods/de.py", "return min(max(value, low), high)", "return max(value, low)"),
-        ("methods/pool.py", "bars, -torch.inf)", "bars, torch.inf)"),
-        ("streams.py", "SPARSE_RATE = 0.02", "SPARSE_RATE = 0.03"),
-    ],
-)
-def test_an_edit_counts_wherever_it_is_reached_from(package, module, old, new):
-    before = provenance.code_digest("methods.shade")
-    edit(package / module, old, new)
-    assert provenance.code_digest("methods.shade") != before
-
-
-def test_code_that_is_not_imported_does_not_count(package):
-    before = provenance.code_digest("methods.shade")
-    edit(package / "methods" / "soup.py", "self._next += 1", "self._next += 2")
-    (package / "methods" / "another.py").write_text("VALUE = 1\n")
-    assert provenance.code_digest("methods.shade") == before
-    assert provenance.code_digest("methods.shade", "methods.soup") != before
-
-
-def test_how_a_spec_is_read_does_not_count_for_a_training(package):
-    stages = ("train", "merge", "compare", "tables", "figures", "report")
-    before = {stage: provenance.code_digest(stage) for stage in stages}
-    edit(package / "loading.py", "merged.pop(key, None)", "merged[key] = None")
-    changed = {stage for stage in stages if provenance.code_digest(stage) != before[stage]}
-    assert changed == {"compare", "tables", "figures", "report"}
-    edit(package / "spec.py", "lr: float = Field(0.01", "lr: float = Field(0.02")
-    assert provenance.code_digest("train") != before["train"]
-
-
-def test_a_new_import_brings_its_module_in(package):
-    before = provenance.code_digest("methods.shade")
-    (package / "extra.py").write_text("VALUE = 1\n")
-    edit(
-        package / "methods" / "pool.py",
-        "from mergesuite.methods import started",
-        "from mergesuite.extra import VALUE\nfrom mergesuite.methods import started",
+def repository(tmp_path: Path) -> Path:
+    """A repository that holds a copy of the package, and ignores results."""
+    folder = tmp_path / "repository"
+    shutil.copytree(
+        provenance.PACKAGE,
+        folder / "src" / "mergesuite",
+        ignore=shutil.ignore_patterns("__pycache__"),
     )
-    imported = provenance.code_digest("methods.shade")
-    assert imported != before
-    edit(package / "extra.py", "1", "2")
-    assert provenance.code_digest("methods.shade") != imported
+    (folder / ".gitignore").write_text("/results/\n/.venv/\n__pycache__/\n")
+    commit_all(folder)
+    return folder
 
 
-def test_order_and_repetition_of_modules_do_not_matter():
-    both = provenance.code_digest("methods.soup", "methods.mega")
-    assert provenance.code_digest("methods.mega", "methods.soup", "methods.mega") == both
-    assert provenance.code_digest("methods.mega") != both
-
-
-@pytest.mark.parametrize("module", ["plan", "spec", "tables"])
-def test_the_closure_has_all_that_python_itself_loads(module):
-    script = (
-        f"import sys, mergesuite.{module}\n"
-        "print(*[m for m in sys.modules if m.startswith('mergesuite.')], sep='\\n')"
-    )
+def said(package: Path, where: Path) -> tuple[str, bool]:
+    """What the copy of the package in `package` says when it runs in folder `where`."""
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        [sys.executable, "-c", "from mergesuite.core import provenance as p; print(*p.commit())"],
+        env={**os.environ, "PYTHONPATH": str(package.parent)},
+        cwd=where,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    loaded = {name.removeprefix("mergesuite.") for name in done.stdout.split()}
-    closure = provenance._closure((module,))
-    assert module in loaded
-    assert loaded <= closure
-    assert "cli" not in closure
+    head, dirty = done.stdout.split()
+    return head, dirty == "True"
+
+
+def test_the_repository_of_the_package_counts_wherever_it_runs(repository: Path, tmp_path: Path):
+    package, elsewhere = repository / "src" / "mergesuite", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "file").write_text("")
+    commit_all(elsewhere)
+    head = git(repository, "rev-parse", "HEAD")[:12]
+    assert said(package, elsewhere) == (head, False)
+    assert said(package, repository) == (head, False)
+    assert said(package, tmp_path) == (head, False)
+
+
+@pytest.mark.parametrize(
+    ("file", "dirty"),
+    [
+        ("src/mergesuite/methods/new.py", True),
+        ("src/mergesuite/methods/average.py", True),
+        ("results/run.json", False),
+    ],
+    ids=["untracked", "changed", "ignored"],
+)
+def test_what_git_does_not_know_is_a_difference(repository: Path, file: str, dirty: bool):
+    head = git(repository, "rev-parse", "HEAD")[:12]
+    (repository / file).parent.mkdir(exist_ok=True)
+    with (repository / file).open("a") as stream:
+        stream.write("# more\n")
+    assert said(repository / "src" / "mergesuite", repository) == (head, dirty)
+
+
+def test_a_repository_that_ignores_the_package_is_not_its_own(repository: Path, tmp_path: Path):
+    """Installed into the `.venv` of somebody's project: that is where the user works, no more."""
+    project = tmp_path / "project"
+    installed = project / ".venv" / "mergesuite"
+    shutil.copytree(repository / "src" / "mergesuite", installed)
+    (project / ".gitignore").write_text("/.venv/\n")
+    head = commit_all(project)
+    assert said(installed, project) == (head, False)
+    assert said(installed, repository) == (git(repository, "rev-parse", "HEAD")[:12], False)
+    assert said(installed, tmp_path) == ("unknown", False)
+
+
+def test_without_a_commit_or_a_repository_it_is_unknown(repository: Path, tmp_path: Path):
+    shutil.rmtree(repository / ".git")
+    assert said(repository / "src" / "mergesuite", tmp_path) == ("unknown", False)
+    git(repository, "init", "--quiet")
+    assert said(repository / "src" / "mergesuite", repository) == ("unknown", False)
 
 
 def test_a_stamp_says_where_a_number_comes_from():

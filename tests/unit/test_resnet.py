@@ -35,7 +35,7 @@ def test_mega_152_has_186_weighted_layers():
 
 @pytest.mark.parametrize("depth", [7, 9, 2, 0, 57])
 def test_blocks_for_refuses_other_depths(depth):
-    with pytest.raises(ValueError, match="6n"):
+    with pytest.raises(UserError, match="6n"):
         resnet.blocks_for(depth)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from mergesuite.errors import UserError, nearest
 from mergesuite.experiment import config, declared, loading
-from mergesuite.experiment.datasets import DATASET_INFO
 
 Rows = list[dict[str, Any]]
 
@@ -33,61 +31,51 @@ def _paper(name: str) -> dict[str, Any]:
     }
 
 
-def _methods(wanted: Callable[[str], bool]) -> Rows:
+def _methods(entries: Iterable[declared.Method]) -> Rows:
     return [
         {
             "name": entry.name,
             "kind": entry.kind,
             "summary": entry.summary,
-            "citation": citation(entry.cite),
+            "citation": entry.cite,
             "parameters": {
                 name: field.default for name, field in entry.params.model_fields.items()
             },
         }
-        for entry in declared.methods().values()
-        if wanted(entry.cite)
+        for entry in entries
     ]
 
 
 def methods() -> Rows:
     """Every method and control."""
-    return _methods(lambda cite: True)
+    return _methods(declared.methods().values())
 
 
 def controls() -> Rows:
     """The controls alone: what a method has to beat."""
-    free = {"control", "wortsman2022", "izmailov2018", "huang2017", "hansen2001"}
-    return _methods(lambda cite: cite in free)
+    return _methods(entry for entry in declared.methods().values() if entry.control)
 
 
 def models() -> Rows:
     """The networks of this suite; any name of timm or torchvision works too."""
-    from mergesuite.models import FAMILIES
-
     return [
-        {"name": name, "summary": family.summary, "citation": citation(family.cite)}
-        for family in FAMILIES
+        {
+            "name": name,
+            "summary": family.summary,
+            "citation": family.cite,
+            "options": list(family.options),
+        }
+        for family in declared.families()
         for name in family.names
     ]
 
 
 def datasets() -> Rows:
     """The data sets; folder:PATH takes any folder of images."""
-    return [{"name": name, **facts} for name, facts in DATASET_INFO.items()]
-
-
-def citation(key: str) -> str:
-    """The citation called `key`.
-
-    Raises:
-        UserError: there is none.
-    """
-    if key not in declared.CITATIONS:
-        raise UserError(
-            f"no citation is called {key!r}{nearest(key, declared.CITATIONS)}: "
-            "add it to CITATIONS in src/mergesuite/declared.py"
-        )
-    return declared.CITATIONS[key]
+    return [
+        {"name": name, **{k: v for k, v in facts.items() if k != "cite"}, "citation": facts["cite"]}
+        for name, facts in declared.datasets().items()
+    ]
 
 
 LISTS: dict[str, Callable[[], Rows]] = {

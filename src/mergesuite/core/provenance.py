@@ -16,24 +16,34 @@ PACKAGES = ("mergesuite", "torch", "torchvision", "timm", "spikingjelly", "numpy
 
 @functools.cache
 def commit() -> tuple[str, bool]:
-    """The commit of the package's repository, or of the current folder's, and whether it differs.
+    """The commit of the package's repository, and whether files differ from it.
 
     A file that git does not know yet counts as a difference: a method may lie in it. Ignored files
-    do not. Outside a repository: ("unknown", False).
+    do not. An installed package belongs to no repository, even where its `.venv` lies inside one,
+    for that one ignores it; then the repository of the current folder counts, whose specs and
+    scripts say what was run. Outside a repository: ("unknown", False).
     """
-    for folder in (PACKAGE, Path.cwd()):
-        try:
-            head = _git("rev-parse", "HEAD", folder=folder)
-            return head[:12], bool(_git("status", "--porcelain", folder=folder))
-        except (OSError, subprocess.CalledProcessError):
-            continue
-    return "unknown", False
+    if _git("ls-files", "--error-unmatch", PACKAGE / "__init__.py", folder=PACKAGE) is not None:
+        return _state(PACKAGE)
+    return _state(Path.cwd())
 
 
-def _git(*arguments: str, folder: Path) -> str:
-    return subprocess.run(
-        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
-    ).stdout.strip()
+def _state(folder: Path) -> tuple[str, bool]:
+    head = _git("rev-parse", "HEAD", folder=folder)
+    if head is None:
+        return "unknown", False
+    changes = _git("status", "--porcelain", "--untracked-files=normal", folder=folder)
+    return head[:12], changes != ""
+
+
+def _git(*arguments: str | Path, folder: Path) -> str | None:
+    """What git answers in a folder; None where there is no git, or it says no."""
+    try:
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def versions() -> dict[str, str]:

@@ -1,17 +1,18 @@
 """Data sets as three splits in memory: fit, search, test.
 
-`load` is the whole interface. Where a data set comes without a search split, a fixed permutation of
-its training images makes one: it depends on no seed, so that every parent, method and control of
-every study sees the same division. `seed` only chooses which images a smaller `sizes` keeps.
+`load` is the whole interface; it imports the file that declares a reader for the name, and no
+other. Where a data set comes without a search split, a fixed permutation of its training images
+makes one: it depends on no seed, so that every parent, method and control of every study sees the
+same division. `seed` only chooses which images a smaller `sizes` keeps.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,13 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mergesuite.core import imagefiles
 from mergesuite.core.portable import permutation
-from mergesuite.data import archives, digits, folders
-from mergesuite.data.sources import SPLITS, LazySplit, Source
+from mergesuite.data.sources import READERS, SPLITS, Reader, Source
 from mergesuite.errors import UserError, nearest
-from mergesuite.experiment.datasets import DATASET_INFO
-
-Loader = Callable[[str, Path], Source]
+from mergesuite.experiment import declared
 
 
 class Split(NamedTuple):
@@ -127,8 +126,7 @@ def root_folder(root: str | Path | None = None) -> Path:
                 "correct or unset it"
             )
         return folder
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "mergesuite"
+    return imagefiles.cache()
 
 
 def load(
@@ -137,10 +135,10 @@ def load(
     sizes: Mapping[str, int] | None = None,
     seed: int = 0,
 ) -> Splits:
-    """Load data set `name`: one of `DATASETS`, or `folder:PATH` / `folder:PATH@SIDE`.
+    """Load data set `name`: a declared one, or `folder:PATH` / `folder:PATH@SIDE`.
 
     Args:
-        name: a registered name, or an image folder with or without the prefix `folder:`.
+        name: a declared name, or an image folder with or without the prefix `folder:`.
         root: folder with published data sets; see `root_folder`.
         sizes: images to keep per split; a split that is not named is kept whole.
         seed: which images a smaller size keeps; a larger size keeps those of a smaller one too.
@@ -149,7 +147,7 @@ def load(
         UserError: unknown name, missing or damaged data, an empty class, more images asked for
             than there are.
     """
-    source = _loader(name)(name, root_folder(root) if name in DATASETS else Path())
+    source = _reader(name)(name, root_folder(root) if name in declared.datasets() else Path())
     _check_promise(name, source)
     chosen = {split: _choose(name, split, source, dict(sizes or {}), seed) for split in SPLITS}
     return Splits(name, source, chosen, seed)
@@ -179,21 +177,22 @@ def channel_statistics(
     return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
 
 
-def _loader(name: str) -> Loader:
+def _reader(name: str) -> Reader:
     """The function that reads `name`."""
-    if name in DATASETS:
-        return DATASETS[name]
-    if name.startswith("folder:") or Path(re.sub(r"@\d+$", "", name)).is_dir():
-        return folders.load
-    raise UserError(
-        f"no data set is called {name!r}{nearest(name, DATASETS)}; expected one of "
-        f"{', '.join(DATASETS)}, or folder:PATH for a folder of images"
-    )
+    known = declared.datasets()
+    if name not in known and not imagefiles.is_folder(name):
+        raise UserError(
+            f"no data set is called {name!r}{nearest(name, known)}; expected one of "
+            f"{', '.join(known)}, or folder:PATH for a folder of images"
+        )
+    (module,) = declared.modules(data=name)
+    file = importlib.import_module(f"mergesuite.{module}")
+    return READERS[name] if name in known else file.load
 
 
 def _check_promise(name: str, source: Source) -> None:
     """A data set that holds another number of images than published is damaged."""
-    for split, promised in DATASET_INFO.get(name, {}).get("splits", {}).items():
+    for split, promised in declared.datasets().get(name, {}).get("splits", {}).items():
         found = len(source.splits[split].labels)
         if found != promised:
             raise UserError(
@@ -216,7 +215,7 @@ def _choose(name: str, split: str, source: Source, sizes: dict[str, int], seed: 
     if wanted == there:
         return np.arange(there)
     # The stream does not depend on where a folder lies, only on how many images there are.
-    stream = name if name in DATASETS else "folder"
+    stream = name if name in declared.datasets() else "folder"
     return np.sort(permutation(there, "data", stream, split, "subset", seed)[:wanted])
 
 
@@ -226,26 +225,3 @@ def _digest(*arrays: np.ndarray) -> str:
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def _digits(name: str, root: Path) -> Source:
-    """The embedded data sets: only the images asked for are composed."""
-    splits = {}
-    for split in SPLITS:
-        planned = digits.plan(name, split)
-        splits[split] = LazySplit(planned.labels, planned.sources, _composer(planned))
-    return Source(splits, tuple(str(digit) for digit in range(digits.CLASSES[name])), {})
-
-
-def _composer(planned: digits.Plan) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda rows: digits.compose(planned, rows)
-
-
-DATASETS: dict[str, Loader] = {
-    "digits": _digits,
-    "digits5": _digits,
-    "cifar10": archives.cifar,
-    "cifar100": archives.cifar,
-    "mnist": archives.mnist,
-    "fashion-mnist": archives.mnist,
-}

@@ -17,13 +17,29 @@ import numpy as np
 
 from mergesuite.core.portable import permutation
 from mergesuite.data import download
-from mergesuite.data.sources import LazySplit, Source
+from mergesuite.data.sources import LazySplit, Source, dataset
 from mergesuite.errors import UserError
 
 SEARCH_SHARE = 10
 """One training image in so many goes to the search split."""
 
 
+@dataset(
+    "cifar10",
+    classes=10,
+    size=32,
+    splits={"fit": 45000, "search": 5000, "test": 10000},
+    origin="MERGESUITE_DATA (cifar-10-batches-py) or a verified download",
+    cite="Krizhevsky: Learning Multiple Layers of Features from Tiny Images (2009)",
+)
+@dataset(
+    "cifar100",
+    classes=100,
+    size=32,
+    splits={"fit": 45000, "search": 5000, "test": 10000},
+    origin="MERGESUITE_DATA (cifar-100-python) or a verified download",
+    cite="Krizhevsky: Learning Multiple Layers of Features from Tiny Images (2009)",
+)
 def cifar(name: str, root: Path) -> Source:
     """CIFAR-10 or CIFAR-100 (fine labels) from `root`, downloaded if it is not there.
 
@@ -57,6 +73,23 @@ def cifar(name: str, root: Path) -> Source:
     return _source(name, _planar(train), _planar(test), tuple(train.classes), files)
 
 
+@dataset(
+    "mnist",
+    classes=10,
+    size=32,
+    splits={"fit": 54000, "search": 6000, "test": 10000},
+    origin="MERGESUITE_DATA (MNIST/raw) or a verified download; padded from 28 x 28",
+    cite="LeCun et al.: Gradient-Based Learning Applied to Document Recognition, "
+    "Proc. IEEE 86 (1998)",
+)
+@dataset(
+    "fashion-mnist",
+    classes=10,
+    size=32,
+    splits={"fit": 54000, "search": 6000, "test": 10000},
+    origin="MERGESUITE_DATA (FashionMNIST/raw) or a verified download; padded from 28 x 28",
+    cite="Xiao, Rasul & Vollgraf: Fashion-MNIST, arXiv 1708.07747 (2017)",
+)
 def mnist(name: str, root: Path) -> Source:
     """MNIST or Fashion-MNIST from `root`, zero-padded to 32x32, the grey channel three times.
 

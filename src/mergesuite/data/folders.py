@@ -7,17 +7,16 @@ test is `test`, else `val`, and a search split is taken out of `train`.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 
+from mergesuite.core import imagefiles
+from mergesuite.core.imagefiles import SUFFIXES
 from mergesuite.core.portable import permutation
-from mergesuite.data import download
 from mergesuite.data.sources import SPLITS, LazySplit, Source
 from mergesuite.errors import UserError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 SIDE = 32
 SHARES = {"fit": 70, "search": 15, "test": 15}
 """Per cent of each class, where the folder has no splits of its own."""
@@ -33,9 +32,8 @@ def load(name: str, root: Path) -> Source:
     Raises:
         UserError: no such folder, no classes, an empty class, classes that differ between splits.
     """
-    match = re.fullmatch(r"(.*?)(?:@(\d+))?", name.removeprefix("folder:"), re.DOTALL)
-    assert match is not None  # the pattern matches every string
-    folder, side = Path(match[1]).expanduser(), int(match[2] or SIDE)
+    folder, given = imagefiles.parse(name)
+    side = given or SIDE
     if not folder.is_dir():
         raise UserError(f"expected a folder of images, found none at {folder}: correct the path")
     if side < 8:
@@ -51,11 +49,7 @@ def load(name: str, root: Path) -> Source:
         )
         for split, rows in listing.items()
     }
-    files = {
-        file.relative_to(folder).as_posix(): f"sha256:{download.digest(file, 'sha256')}"
-        for file in every
-    }
-    return Source(splits, classes, files)
+    return Source(splits, classes, imagefiles.checksums(folder, every))
 
 
 def _listing(folder: Path) -> tuple[tuple[str, ...], Listing]:

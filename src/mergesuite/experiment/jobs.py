@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mergesuite.core import digests
+from mergesuite.core.imagefiles import listing
 from mergesuite.errors import UserError, nearest
 from mergesuite.experiment import config, declared, flags, identity, resources
 from mergesuite.experiment.settings import Data, Merge, Network, digest
@@ -274,5 +275,6 @@ def data_arguments(data: Data) -> str:
 
 
 def data_code(data: Data) -> str:
-    """The digest of the code that reads a data set."""
-    return digests.code("data", *declared.modules(data=data.name))
+    """A digest of the code that reads a data set, and of which image files there are."""
+    code = digests.code("data", *declared.modules(data=data.name))
+    return f"{code} {listing(data.name)}".strip()

@@ -2,18 +2,17 @@
 
 A *population method* searches: it follows ask/tell (`Population` says how) and never sees data,
 only scores. A *one-step* method computes its result from the parents. All declare their parameters
-as annotated `Field`s in the class body; `mergesuite.experiment.declared` reads these without
-importing torch, so that a spec is checked in a moment.
+as annotated `Field`s in the class body; `mergesuite.experiment.declared` reads these and the
+decorator without importing torch, so that a spec is checked in a moment.
 """
 
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +23,8 @@ from mergesuite.experiment import declared
 from mergesuite.experiment.settings import Recipe
 
 METHODS: dict[str, type[Method]] = {}
+"""Those whose files have been imported so far; `experiment.declared` knows them all."""
+Kind = TypeVar("Kind", bound="Method")
 PROTOCOLS = ("published", "released", "clean")
 
 
@@ -48,6 +49,7 @@ class Method:
 
     name: ClassVar[str]
     cite: ClassVar[str]
+    control: ClassVar[bool]
     mixes: ClassVar[bool] = True
     """Whether the weights of several parents may be in one result."""
 
@@ -76,6 +78,19 @@ class Population(Method, ABC):
     `released`; a method that only recombines members treats them as it treats weights."""
 
     noisy: ClassVar[bool] = False
+    """Whether something is added to what the parents hold."""
+    quiet: ClassVar[Mapping[str, Any]] = {}
+    """Parameters under which a noisy method only mixes."""
+    takes: ClassVar[int | None] = None
+    """Just so many parents; None: any number from the least that `start` accepts."""
+    composes: ClassVar[bool] = False
+    """Whether candidates are made anew by each `ask`, and none is kept."""
+    rounds: ClassVar[bool] = False
+    """Whether a mixture of equal vectors may differ from them in the last digits."""
+    restarts: ClassVar[bool] = False
+    """Whether `best` is that of a part of the run, and falls when the next part begins."""
+    trials: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+    """Parameters of small runs, one per way to work: with these its contract is tested."""
 
     def __init__(self, **params: Any) -> None:
         """Check `params`; `start` or `restore` comes next."""
@@ -158,13 +173,21 @@ class FurtherTraining(Method, ABC):
         """How to train for `images` images when the fit split has `fit`."""
 
 
-def method(name: str, *, cite: str) -> Callable[[type], type]:
-    """Register a class under `name`; `cite` is the key of its source in `declared.CITATIONS`."""
+def method(
+    name: str, *, cite: str = declared.OURS, control: bool = False
+) -> Callable[[type[Kind]], type[Kind]]:
+    """Register a class under `name`.
 
-    def register(cls: type) -> type:
+    Args:
+        name: how specs and commands call it.
+        cite: the citation of its source; none for what is of this suite.
+        control: whether it is something that a method has to beat.
+    """
+
+    def register(cls: type[Kind]) -> type[Kind]:
         if name in METHODS:
             raise ValueError(f"two methods are called {name!r}")
-        cls.name, cls.cite = name, cite
+        cls.name, cls.cite, cls.control = name, cite, control
         METHODS[name] = cls
         return cls
 
@@ -172,14 +195,12 @@ def method(name: str, *, cite: str) -> Callable[[type], type]:
 
 
 def named(name: str) -> type[Method]:
-    """The class of a method.
+    """The class of a method; no file but its own, and what that imports, is loaded.
 
     Raises:
         UserError: no such method; the nearest name is given.
     """
-    declared.method_fields(name)
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+    importlib.import_module(f"{__name__}.{declared.method_fields(name).module}")
     return METHODS[name]
 
 

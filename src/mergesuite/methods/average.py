@@ -5,7 +5,7 @@ from torch import Tensor
 from mergesuite.methods import Combination, OneStep, method
 
 
-@method("uniform-average", cite="wortsman2022")
+@method("uniform-average", cite="Wortsman et al.: Model Soups, ICML (2022)", control=True)
 class UniformAverage(OneStep):
     """The mean of all parents' weights (uniform soup); over ending epochs of one run this is SWA.
 

@@ -2,10 +2,10 @@
 
 Read `annealed` (the schedules), then `Cade._breed` and `Cade.tell`.
 
-Source: cade2024 (the paper's body was not available); released code CADE4SNN at commit 154a63c:
-`de.py` lines 67-104 and `main_cosde.py` lines 165-203. Deviations: a parent keeps its score until
-it is replaced (the released code measures it again, on a loader that augments); a parent whose
-score is NaN at the start counts as the worst.
+Source: Jiang et al. 2024 (the paper's body was not available); released code CADE4SNN at commit
+154a63c: `de.py` lines 67-104 and `main_cosde.py` lines 165-203. Deviations: a parent keeps its
+score until it is replaced (the released code measures it again, on a loader that augments); a
+parent whose score is NaN at the start counts as the worst.
 """
 
 from __future__ import annotations
@@ -51,7 +51,11 @@ def annealed(schedule: int, start: float, floor: float, phase: float) -> float:
     return floor + (start - floor) * (wave if schedule == 5 else 1 + wave) / 2
 
 
-@method("cade", cite="cade2024")
+@method(
+    "cade",
+    cite="Jiang et al.: Cosine Annealing Differential Evolution for Spiking Neural Networks, "
+    "arXiv 2406.02349 (2024)",
+)
 class Cade(Generational):
     """Cosine annealing differential evolution: DE/rand/1/bin with scheduled F and CR.
 
@@ -60,6 +64,12 @@ class Cade(Generational):
     F and CR of generation 1 are `f_init` and `cr_init`; what a schedule computes at the end of
     generation t is used in t + 1. Schedule 3 is the active one; 1, 2, 4, 5 are commented out there.
     """
+
+    trials = (
+        {"generations": 20, "schedule": 2, "f_init": 0.5, "cr_init": 0.5},
+        {"generations": 5, "f_init": 0.5, "cr_init": 0.5, "synchronous": True, "forced": True},
+        {"generations": 3},
+    )
 
     schedule: Literal[1, 2, 3, 4, 5, "constant"] = Field(3, description="rule for F and CR")
     f_init: float = Field(1e-9, ge=0, description="F of generation 1 (main_cosde.sh)")
@@ -129,7 +139,7 @@ class Cade(Generational):
         return {**super().trace(), "F": self._F, "CR": self._CR}
 
 
-@method("random-copy", cite="control")
+@method("random-copy", control=True)
 class RandomCopy(Cade):
     """Control for CADE: copy a few random coordinates from one random other member.
 
@@ -137,6 +147,7 @@ class RandomCopy(Cade):
     difference vector: F plays no part. If CADE does no better, its F did nothing.
     """
 
+    trials = ({"generations": 5, "cr_init": 0.5},)
     least = 2
 
     def _breed(self, i: int) -> Tensor:

@@ -2,7 +2,8 @@
 
 Read `CmaEs._point` (what a coefficient vector means), then `tell`.
 
-Source: hansen2001, as the `cma` library implements it with its default strategy parameters.
+Source: Hansen & Ostermeier 2001, as the `cma` library implements it with its default strategy
+parameters.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ from mergesuite.methods import Population, Proposal, method, started
 from mergesuite.methods.pool import counted
 
 
-@method("cma-es", cite="hansen2001")
+@method(
+    "cma-es",
+    cite="Hansen & Ostermeier: CMA-ES, Evolutionary Computation 9 (2001)",
+    control=True,
+)
 class CmaEs(Population):
     """CMA-ES over the k mixing coefficients of k parents; weights themselves are never mutated.
 
@@ -34,6 +39,9 @@ class CmaEs(Population):
     `cma` draws its normal numbers from our stream. Its objects are not saved: `state` holds the
     stream's start and all scores told, from which `restore` repeats the run (k is small).
     """
+
+    composes = True
+    trials = ({"evaluations": 64}, {"evaluations": 21, "sigma": 0.3})
 
     evaluations: int = Field(200, ge=1, description="candidates in all")
     sigma: float = Field(1.0, gt=0, description="first step size, in units of the softmax's inputs")

@@ -2,7 +2,7 @@
 
 Read `_breed` (one trial of SaDE), then `_learn` (strategy probabilities and CR means).
 
-Source: darwin2024 (its text was not available); `de_imagenet/sade.py`, function evolve4, of the
+Source: Du et al. 2024 (its text was not available); `de_imagenet/sade.py`, function evolve4, of the
 same group at commit 8e9d91a, and the outer loop of `main.py` there. Losses there are minimised;
 here a score is maximised (a negated loss, say). Deviation: a parent whose score is NaN at the
 start counts as the worst.
@@ -31,7 +31,11 @@ F_MEAN, F_SD, F_CAP = 0.1, 0.04, 0.2
 CR_SD, CR_CAP = 0.1, 0.2
 
 
-@method("darwinian", cite="darwin2024")
+@method(
+    "darwinian",
+    cite="Du et al.: Impacts of Darwinian Evolution on Pre-trained Deep Neural Networks, "
+    "arXiv 2408.05563 (2024)",
+)
 class Darwinian(Generational):
     """Darwinian evolution: the last epochs of one training run bred by DE.
 
@@ -44,6 +48,12 @@ class Darwinian(Generational):
     has learnt is forgotten (as released). Scores of different epochs are never compared; after the
     end `epoch` stays, for `best` is scored on the last one's images.
     """
+
+    trials = (
+        {"generations": 4},
+        {"generations": 4, "variant": "rand1bin", "de_epochs": 2},
+        {"generations": 3, "de_epochs": 2},
+    )
 
     variant: Literal["rand1bin", "sade"] = Field("sade", description="textbook DE, or evolve4")
     F: float = Field(0.5, ge=0, le=2, description="rand1bin: weight of the difference")

@@ -3,7 +3,8 @@
 Read `donor` and `cross` (one trial), then `De`; `generational.Generational` is the loop, and
 `pool.Pool` holds the members.
 
-Source: storn1997. Released code that differs from the textbook is in the methods' own files.
+Source: Storn & Price 1997. Released code that differs from the textbook is in the methods' own
+files.
 """
 
 from __future__ import annotations
@@ -102,7 +103,9 @@ def lehmer(values: Tensor, weights: Tensor) -> float:
 def trigonometric_weights(scores: Sequence[float], rule: str) -> list[float]:
     """Coefficients of three vectors in the trigonometric mutation; they sum to 1.
 
-    With p_j = |f_j| / sum |f|, fan2003 has (x1+x2+x3)/3 + (p2-p1)(x1-x2) + (p3-p2)(x2-x3)
+    Source: Fan & Lampinen: trigonometric mutation, J. Global Optimization 27 (2003).
+
+    With p_j = |f_j| / sum |f| they have (x1+x2+x3)/3 + (p2-p1)(x1-x2) + (p3-p2)(x2-x3)
     + (p1-p3)(x3-x1), so x_j gets 1/3 - (2 p_j - p_k - p_l): made for losses, less weight for a
     larger one. `released` applies it to scores; `right-sign` turns the sign, unless the
     scores are negative (the greater in size is then the worse, as with losses); `mean-of-three`
@@ -116,7 +119,7 @@ def trigonometric_weights(scores: Sequence[float], rule: str) -> list[float]:
     return (1 / 3 + sign * (3 * p - 1)).tolist()
 
 
-@method("de", cite="storn1997")
+@method("de", cite="Storn & Price: Differential Evolution, J. Global Optimization 11 (1997)")
 class De(Generational):
     """Differential evolution DE/rand/1/bin as in the textbook.
 
@@ -124,6 +127,8 @@ class De(Generational):
     memory as the population. One coordinate is always the donor's. Equal scores are accepted.
     With `mutable` set, the forced coordinate may be one that keeps its value.
     """
+
+    trials = ({"generations": 5},)
 
     F: float = Field(0.5, ge=0, le=2, description="weight of the difference vector")
     CR: float = Field(0.9, ge=0, le=1, description="crossover probability per coordinate")

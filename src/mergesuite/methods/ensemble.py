@@ -8,7 +8,7 @@ from torch import Tensor
 from mergesuite.methods import Combination, OneStep, method
 
 
-@method("ensemble", cite="huang2017")
+@method("ensemble", cite="Huang et al.: Snapshot Ensembles, ICLR (2017)", control=True)
 class Ensemble(OneStep):
     """All parents vote: by mean logits, by mean softmax probabilities, or one vote each.
 

@@ -12,9 +12,13 @@ from mergesuite.errors import UserError
 from mergesuite.methods import Population, Proposal, method, started
 
 
-@method("interpolation-grid", cite="control")
+@method("interpolation-grid", control=True)
 class InterpolationGrid(Population):
     """The best of equally spaced points of the segment between two parents, both ends included."""
+
+    takes = 2
+    composes = True
+    rounds = True
 
     points: int = Field(21, ge=2, description="points of the grid, the parents included")
 

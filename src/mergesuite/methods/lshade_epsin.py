@@ -2,9 +2,9 @@
 
 Read `sizes` (the schedule), `_draw_F`, then `_remember`.
 
-Source: awad2016, which builds on L-SHADE (Tanabe & Fukunaga 2014). Deviations: those of shade.py;
-the Gaussian walk is left out, for with 20 members or fewer it would start at once and replace the
-method; the last generation is cut where the evaluations end.
+Source: Awad et al. 2016, which builds on L-SHADE (Tanabe & Fukunaga 2014). Deviations: those of
+shade.py; the Gaussian walk is left out, for with 20 members or fewer it would start at once and
+replace the method; the last generation is cut where the evaluations end.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def sizes(first: int, evaluations: int) -> list[int]:
     return found
 
 
-@method("lshade-epsin", cite="awad2016")
+@method("lshade-epsin", cite="Awad et al.: LSHADE-EpSin, IEEE CEC (2016)")
 class LshadeEpsin(SuccessHistory):
     """L-SHADE with an ensemble of sinusoids for F in the first half of the run.
 
@@ -53,6 +53,8 @@ class LshadeEpsin(SuccessHistory):
     (constant at whole generations, a known flaw that is kept here), or increasing with a frequency
     that adapts. In the second half F comes from SHADE's memory. Synchronous, equal scores accepted.
     """
+
+    trials = ({"evaluations": 50},)
 
     evaluations: int = Field(400, ge=1, description="candidates in all (max NFE)")
     memory: int = Field(5, ge=1, description="slots H")
@@ -89,7 +91,7 @@ class LshadeEpsin(SuccessHistory):
         return pbest_trial(self.rng, self.pool, self._archive, i, how, self.mutable)
 
     def _draw_F(self, slot: int) -> tuple[str, float, float]:
-        """The rule, the frequency and F (awad2016, eq. 7 to 10)."""
+        """The rule, the frequency and F (Awad et al. 2016, eq. 7 to 10)."""
         g, G = self._generation, self.generations
         if g > G / 2:
             return "memory", 0.5, positive_cauchy(self.rng, "F", self._memory.means["F"][slot])

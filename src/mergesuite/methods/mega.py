@@ -3,14 +3,14 @@
 Read `_breed` (the lines that are the method), then `tell` (selection and elitism), then `_advance`
 (how more than two parents are merged).
 
-Source: mega2024, section 3.1 (arXiv v1); released code `mega.py` lines 98-184 and
+Source: Yun 2024, section 3.1 (arXiv v1); released code `mega.py` lines 98-184 and
 `multiple-mega.py` lines 99-117 at commit 6651b82. Deviations: replications/mega/README.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -21,7 +21,7 @@ from mergesuite.errors import UserError
 from mergesuite.methods import Population, Proposal, method, started
 
 
-@method("mega", cite="mega2024")
+@method("mega", cite="Yun: MeGA, arXiv 2406.04607 (2024)")
 class Mega(Population):
     """Genetic merging: arithmetic crossover, Gaussian mutation, tournaments, elitism.
 
@@ -35,6 +35,10 @@ class Mega(Population):
     """
 
     noisy = True
+    quiet: ClassVar = {"mutation_rate": 0}
+    rounds = True
+    restarts = True
+    trials = ({"population": 6, "generations": 4},)
 
     population: int = Field(20, ge=2, description="individuals N (section 4.1)")
     generations: int = Field(20, ge=1, description="generations G (section 4.1)")

@@ -6,7 +6,7 @@ from mergesuite.methods import Combination, OneStep, method
 from mergesuite.methods.pool import counted
 
 
-@method("best-parent", cite="control")
+@method("best-parent", control=True)
 class BestParent(OneStep):
     """The parent with the highest score on the search split, as it is; of equals the first.
 
@@ -21,7 +21,7 @@ class BestParent(OneStep):
         return Combination(parents[int(counted(fitness).argmax())][None])
 
 
-@method("mean-parent", cite="control")
+@method("mean-parent", control=True)
 class MeanParent(OneStep):
     """The mean of the parents' scores, not of their weights: what picking one blindly gives."""
 

@@ -1,6 +1,6 @@
 """Random search between the parents: the control with the same budget and no evolution.
 
-Source: control. The points are those of MeGA's first generation (mega2024, section 3.1), on the
+The points are those of MeGA's first generation (Yun 2024, section 3.1), on the
 simplex instead of the segment where there are more than two parents.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -19,7 +19,7 @@ from mergesuite.methods import Population, Proposal, method, started
 from mergesuite.methods.pool import counted
 
 
-@method("random-search", cite="control")
+@method("random-search", control=True)
 class RandomSearch(Population):
     """Random points between the parents; the best one wins.
 
@@ -29,6 +29,11 @@ class RandomSearch(Population):
     """
 
     noisy = True
+    quiet: ClassVar = {"mutation": "none"}
+    trials = (
+        {"evaluations": 21, "batch": 4},
+        {"evaluations": 21, "include_parents": True, "mutation": "element", "mutation_rate": 0.5},
+    )
 
     evaluations: int = Field(381, ge=1, description="points in all; 381 = MeGA with N = G = 20")
     batch: int = Field(16, ge=1, description="points proposed at a time")

@@ -2,7 +2,7 @@
 
 Read `_breed` (one trial), `_draw_F`, then `_learn`: `_count`, `_remember`, `_choose`.
 
-Source: sashade2024 (its PDF was not available); released code `spe.py` of CADE4SNN at commit
+Source: the submission (its PDF was not available); released code `spe.py` of CADE4SNN at commit
 154a63c, mutate_and_crossover (lines 88-200) and update_pop (lines 202-370). That this is the
 submission's code is an inference: every part of the name occurs in it.
 
@@ -46,7 +46,10 @@ RECENT = 10
 """Trials per member from which the strategy probabilities come."""
 
 
-@method("sa-shade", cite="sashade2024")
+@method(
+    "sa-shade",
+    cite="Evolving Neural Network's Weights at Imagenet Scale, ICLR 2024 submission 690 (2023)",
+)
 class SaShade(Generational):
     """SA-SHADE-tri-ensin: five strategies, each with its own memory of F, CR and frequency.
 
@@ -56,6 +59,12 @@ class SaShade(Generational):
     Synchronous: the trials of a generation take as much memory as the members. Above 20 members
     strategy 4 takes three random others.
     """
+
+    trials = (
+        {"generations": 8},
+        {"generations": 8, "variant": "named"},
+        {"generations": 8, "trigonometric": "mean-of-all"},
+    )
 
     variant: Literal["released", "named"] = Field("released", description="see the file's head")
     trigonometric: Literal["released", "right-sign", "mean-of-three", "mean-of-all"] | None = Field(

@@ -2,10 +2,11 @@
 
 Read `pbest_trial` (one trial), `Memory` (what is learnt), then `SuccessHistory` and `Shade`.
 
-Source: tanabe2013 (SHADE) and awad2016 (L-SHADE-EpSin, which builds on L-SHADE). Deviations from
-both, because members are networks: the population is the parents instead of 100 or 18 d random
-points; there are no bounds to repair; p of p-best never names fewer than two members. From
-awad2016: no Gaussian walk once few are left (with up to 20 parents it would replace the method).
+Source: Tanabe & Fukunaga 2013 (SHADE) and Awad et al. 2016 (L-SHADE-EpSin, which builds on
+L-SHADE). Deviations from both, because members are networks: the population is the parents instead
+of 100 or 18 d random points; there are no bounds to repair; p of p-best never names fewer than two
+members. From the second: no Gaussian walk once few are left (with up to 20 parents it would replace
+the method).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ TERMINAL = -1.0
 
 
 def positive_cauchy(rng: DrawSource, name: str, location: float) -> float:
-    """Cauchy(location, 0.1), drawn again while not positive, at most 1 (tanabe2013, section IV)."""
+    """Cauchy(location, 0.1), drawn again while not positive, at most 1 (SHADE, section IV)."""
     while (value := rng.cauchy(name, location, 0.1)) <= 0:
         pass
     return min(value, 1.0)
@@ -88,7 +89,7 @@ class Memory:
 def weighted_means(values: Sequence[float], gains: Sequence[float]) -> tuple[float, float]:
     """The arithmetic and the Lehmer mean of winners' values, weighted by their gains.
 
-    sum w x and sum w x^2 / sum w x with w = gain / sum of gains (tanabe2013, eq. 13 to 17). Where
+    sum w x and sum w x^2 / sum w x with w = gain / sum of gains (SHADE, eq. 13 to 17). Where
     a gain is infinite (a parent without a score) all count alike. Lehmer of zeros: NaN.
     """
     x = torch.tensor(values, dtype=torch.float64)
@@ -163,7 +164,7 @@ class SuccessHistory(Generational):
         self._memory.restore(state["memory"])
 
 
-@method("shade", cite="tanabe2013")
+@method("shade", cite="Tanabe & Fukunaga: SHADE, IEEE CEC (2013)")
 class Shade(SuccessHistory):
     """Success-history based adaptive DE: current-to-pbest/1/bin with an archive.
 
@@ -171,8 +172,10 @@ class Shade(SuccessHistory):
     as much. Equal scores are accepted, and teach nothing.
     """
 
+    trials = ({"generations": 5},)
+
     generations: int = Field(20, ge=1, description="generations G")
-    memory: int = Field(100, ge=1, description="slots H (tanabe2013: 100)")
+    memory: int = Field(100, ge=1, description="slots H (Tanabe & Fukunaga 2013: 100)")
     archive: float = Field(1.0, ge=0, description="archived parents per member (1)")
 
     def _breed(self, i: int) -> Tensor:

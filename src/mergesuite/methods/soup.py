@@ -11,7 +11,7 @@ from mergesuite.core.streams import DrawSource
 from mergesuite.methods import Population, Proposal, method, started
 
 
-@method("greedy-soup", cite="wortsman2022")
+@method("greedy-soup", cite="Wortsman et al.: Model Soups, ICML (2022)", control=True)
 class GreedySoup(Population):
     """Parents in order of score; one joins the average if the search split does not object.
 
@@ -20,6 +20,8 @@ class GreedySoup(Population):
     CADE's repository, `greedy_soup_ann.py` lines 59-60 (see replications/cade/README.md): its list
     of ingredients is an alias, so a rejected candidate stays in and an accepted one counts twice.
     """
+
+    composes = True
 
     keep: Literal["equal", "higher"] = Field("equal", description="a candidate stays at this score")
     variant: Literal["paper", "cade"] = Field("paper", description="cade: with its aliasing bug")

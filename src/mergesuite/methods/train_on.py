@@ -8,7 +8,7 @@ from mergesuite.experiment.settings import Recipe
 from mergesuite.methods import FurtherTraining, method
 
 
-@method("train-on", cite="control")
+@method("train-on", control=True)
 class TrainOn(FurtherTraining):
     """The best parent, trained on for as many images as the search named by `budget_of` asked for.
 

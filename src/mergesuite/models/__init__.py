@@ -1,13 +1,13 @@
 """Every network by name, drawn from a named stream.
 
-A family is one entry of `FAMILIES`: a pattern of names, a builder and an initialisation. Names
-that match none are handed to timm, then to torchvision.
+A family of networks is a builder in a file of this folder, under `@family`. `build` imports the
+file whose family has the name asked for, and no other; names of no family are for timm and
+torchvision (see `foreign`).
 """
 
 from __future__ import annotations
 
-import inspect
-import re
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,84 +16,54 @@ import torch
 from torch import nn
 
 from mergesuite.core import streams
-from mergesuite.errors import UserError, nearest
-from mergesuite.models import keras_nets, resnet, spiking
+from mergesuite.errors import UserError
+from mergesuite.experiment import declared
 
-IMAGENET_DEPTHS = (26, 50, 152)
-"""Depths 6n+2 that are also ImageNet nets: without `-wN` the name means those."""
+Builder = Callable[..., nn.Module]
+Initialise = Callable[[nn.Module, torch.Generator], None]
 
 
 @dataclass(frozen=True)
 class Family:
-    """Nets whose names match `pattern`, whole."""
+    """How the networks of a family are made."""
 
-    pattern: str
-    names: tuple[str, ...]
-    """The members that `mergesuite list models` shows; the pattern may match more."""
-    summary: str
-    cite: str
-    construct: Callable[..., nn.Module]
-    """From the matched name's groups (as keywords), `classes` and the options to a module."""
-    initialise: Callable[[nn.Module, torch.Generator], None]
+    construct: Builder
+    initialise: Initialise
 
 
-def _resnet(depth: str, width: str | None, classes: int, batchnorm: str = "keras") -> nn.Module:
-    blocks = resnet.blocks_for(int(depth))
-    return resnet.CifarResNet(blocks, classes, int(width or 16), batchnorm)
+FAMILIES: dict[str, Family] = {}
+"""Pattern -> family, of the files that have been imported so far."""
 
 
-def _resnet_mega(width: str | None, classes: int) -> nn.Module:
-    return resnet.CifarResNet(resnet.MEGA_152_BLOCKS, classes, int(width or 16))
+def family(
+    pattern: str,
+    *,
+    names: tuple[str, ...],
+    initialise: Initialise,
+    cite: str = declared.OURS,
+) -> Callable[[Builder], Builder]:
+    """Register a builder for the names that match `pattern`, whole.
 
+    The builder is called with the pattern's groups as keywords, `classes`, and the options that its
+    signature names, on the "meta" device.
 
-FAMILIES = (
-    Family(
-        r"resnet(?P<depth>\d+)(-w(?P<width>[1-9]\d*))?",
-        (
-            "resnet8",
-            "resnet8-w8",
-            "resnet20",
-            "resnet32",
-            "resnet44",
-            "resnet56",
-            "resnet110",
-        ),
-        "CIFAR ResNet of 6n+2 layers as MeGA builds it; `-w8` sets the first stage's channels; "
-        "option batchnorm: keras or torch",
-        "mega2024",
-        _resnet,
-        resnet.initialise_as_keras,
-    ),
-    Family(
-        r"resnet152-mega(-w(?P<width>[1-9]\d*))?",
-        ("resnet152-mega",),
-        "the 186-layer CIFAR ResNet that MeGA calls ResNet152",
-        "mega2024",
-        _resnet_mega,
-        resnet.initialise_as_keras,
-    ),
-    Family(
-        r"(?P<name>xception|densenet121|densenet169)-mega",
-        ("xception-mega", "densenet121-mega", "densenet169-mega"),
-        "the keras.applications net without its top, with MeGA's head, on 32x32 images",
-        "mega2024",
-        keras_nets.construct,
-        resnet.initialise_as_keras,
-    ),
-    Family(
-        r"sew-(?P<name>resnet18|resnet34|small)(-w(?P<width>[1-9]\d*))?",
-        ("sew-small", "sew-resnet18", "sew-resnet34"),
-        "spiking SEW-ResNet with a CIFAR stem; options: connect, steps, step_mode, neuron",
-        "cade2024",
-        spiking.construct,
-        spiking.initialise,
-    ),
-)
+    Args:
+        pattern: a regular expression.
+        names: the members that `mergesuite list models` shows; the pattern may match more.
+        initialise: draws every parameter and sets every buffer.
+        cite: the citation of its source; none for what is of this suite.
+    """
+
+    def register(construct: Builder) -> Builder:
+        FAMILIES[pattern] = Family(construct, initialise)
+        return construct
+
+    return register
 
 
 def names() -> list[str]:
     """The names of this suite's own networks; timm's and torchvision's come on top."""
-    return [name for family in FAMILIES for name in family.names]
+    return [name for family in declared.families() for name in family.names]
 
 
 def build(
@@ -109,8 +79,7 @@ def build(
         classes: number of logits.
         generator: source of every initial parameter; by default a stream named after the net.
             The global generator is left as it was.
-        options: handed to the family's builder (see its entry in `FAMILIES`), or to timm or
-            torchvision.
+        options: handed to the family's builder, or to timm or torchvision.
 
     Raises:
         UserError: no net has this name, or it knows no such option.
@@ -118,38 +87,34 @@ def build(
     if classes < 1:
         raise UserError(f"{name}: expected at least 1 class, found {classes}; change classes")
     generator = generator or streams.generator("models", name)
-    for family in FAMILIES:
-        match = re.fullmatch(family.pattern, name)
-        if match and _is_ours(match):
-            return _build_own(family, match, classes, generator, options)
-    return _build_foreign(name, classes, generator, options)
+    (module,) = declared.modules(build=name)
+    file = importlib.import_module(f"mergesuite.{module}")
+    entry = declared.family(name)
+    if entry is None:
+        return file.build(name, classes, generator, options)
+    return _build(name, entry, classes, generator, options)
 
 
-def _is_ours(match: re.Match[str]) -> bool:
-    """Whether a name that matches a family's pattern is one of its depths."""
-    groups = match.groupdict()
-    if groups.get("depth") is None:
-        return True
-    depth = int(groups["depth"])
-    if groups["width"] is None and depth in IMAGENET_DEPTHS:
-        return False
-    return depth >= 8 and depth % 6 == 2
-
-
-def _build_own(
-    family: Family,
-    match: re.Match[str],
+def _build(
+    name: str,
+    entry: declared.Family,
     classes: int,
     generator: torch.Generator,
     options: dict[str, Any],
 ) -> nn.Module:
-    groups = match.groupdict()
-    _check_options(match[0], family.construct, groups, options)
+    """A network of ours."""
+    if unknown := sorted(set(options) - set(entry.options)):
+        raise UserError(
+            f"model {name} takes no option {unknown[0]!r}; it takes "
+            f"{', '.join(sorted(entry.options)) or 'none'}; remove it"
+        )
+    made, match = FAMILIES[entry.pattern.pattern], entry.pattern.fullmatch(name)
+    assert match is not None  # that is how the entry was found
     # On "meta" the layers' own initialisation draws nothing; ours fills the memory afterwards.
     with torch.device("meta"):
-        module = family.construct(**groups, classes=classes, **options)
+        module = made.construct(**match.groupdict(), classes=classes, **options)
     _materialise(module)
-    family.initialise(module, generator)
+    made.initialise(module, generator)
     return module
 
 
@@ -164,46 +129,3 @@ def _materialise(module: nn.Module) -> None:
             setattr(part, name, nn.Parameter(empty, parameter.requires_grad))
         for name, buffer in list(part.named_buffers(recurse=False)):
             setattr(part, name, torch.empty(buffer.shape, dtype=buffer.dtype))
-
-
-def _check_options(
-    name: str,
-    construct: Callable[..., nn.Module],
-    groups: dict[str, Any],
-    options: dict[str, Any],
-) -> None:
-    known = set(inspect.signature(construct).parameters) - set(groups) - {"classes"}
-    if unknown := sorted(set(options) - known):
-        raise UserError(
-            f"model {name} takes no option {unknown[0]!r}; it takes "
-            f"{', '.join(sorted(known)) or 'none'}; remove it"
-        )
-
-
-def _build_foreign(
-    name: str, classes: int, generator: torch.Generator, options: dict[str, Any]
-) -> nn.Module:
-    """A net of timm or torchvision; its constructor draws from the global generator, so fork it."""
-    import timm
-    import torchvision.models
-
-    theirs = torchvision.models.list_models(module=torchvision.models)
-    # `is_model` also keeps out names such as "hf-hub:..." that would reach for the network.
-    if not timm.is_model(name) and name not in theirs:
-        known = [*names(), *timm.list_models(), *theirs]
-        raise UserError(
-            f"no model is called {name!r}{nearest(name, known)}; "
-            "`mergesuite list models` shows ours, any name of timm or torchvision works too"
-        )
-    seed = int(torch.randint(2**62, (), generator=generator))
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: that would seed the accelerators as well, which are not forked.
-        torch.default_generator.manual_seed(seed)
-        try:
-            if timm.is_model(name):
-                return timm.create_model(name, pretrained=False, num_classes=classes, **options)
-            return torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
-        except TypeError as error:
-            raise UserError(
-                f"model {name} cannot be built with {options}: {error}; change its options"
-            ) from None

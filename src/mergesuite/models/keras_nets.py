@@ -2,8 +2,7 @@
 
 Source: MeGA's released builders in `mega.py` (`include_top=False, weights=None`, 32x32 input) and
 the layer tables of keras.applications 2.15. The heads are: mean over positions, then for Xception
-Dense(1024, ReLU), then Dense(classes). All kernels are to be drawn with
-`resnet.initialise_as_keras`.
+Dense(1024, ReLU), then Dense(classes).
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mergesuite.models.resnet import KERAS_MOMENTUM, NORMS
+from mergesuite.models import family
+from mergesuite.models.resnet import KERAS_MOMENTUM, NORMS, initialise_as_keras
 
 DENSENET_EPS = 1.001e-5
 """keras.applications overrides the default of Keras here, and not in Xception."""
@@ -165,8 +165,14 @@ class DenseNet(nn.Module):
         return self.linear(self.features(x).mean((2, 3)))
 
 
+@family(
+    r"(?P<name>xception|densenet121|densenet169)-mega",
+    names=("xception-mega", "densenet121-mega", "densenet169-mega"),
+    initialise=initialise_as_keras,
+    cite="Yun: MeGA, arXiv 2406.04607 (2024)",
+)
 def construct(name: str, classes: int) -> nn.Module:
-    """The net called `name`: "xception", "densenet121" or "densenet169"."""
+    """The keras.applications net without its top, with MeGA's head, on 32x32 images."""
     if name == "xception":
         return Xception(classes)
     return DenseNet(DENSENET_BLOCKS[name], classes)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mergesuite.errors import UserError
+from mergesuite.models import family
 
 KERAS_EPS = 1e-3
 KERAS_MOMENTUM = 0.01
@@ -34,11 +35,13 @@ def blocks_for(depth: int) -> tuple[int, int, int]:
     """Blocks per stage of a CIFAR ResNet with `depth` = 6n+2 weighted layers.
 
     Raises:
-        ValueError: `depth` is not 6n+2 with n >= 1.
+        UserError: `depth` is not 6n+2 with n >= 1.
     """
     n, rest = divmod(depth - 2, 6)
     if rest or n < 1:
-        raise ValueError(f"depth {depth} is not 6n+2")
+        raise UserError(
+            f"no CIFAR ResNet has depth {depth}: give 6n+2, that is 8, 14, 20, 26, 32 and so on"
+        )
     return (n, n, n)
 
 
@@ -146,3 +149,26 @@ def initialise_as_keras(module: nn.Module, generator: torch.Generator) -> None:
             layer.reset_parameters()
         elif next(layer.parameters(recurse=False), None) is not None:
             raise TypeError(f"no Keras initialisation for {name}: {type(layer).__name__}")
+
+
+@family(
+    # Without a width, the depths of the ImageNet nets mean those.
+    r"resnet(?!(18|26|34|50|101|152)$)(?P<depth>\d+)(-w(?P<width>[1-9]\d*))?",
+    names=("resnet8", "resnet8-w8", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110"),
+    initialise=initialise_as_keras,
+    cite="Yun: MeGA, arXiv 2406.04607 (2024)",
+)
+def cifar(depth: str, width: str | None, classes: int, batchnorm: str = "keras") -> nn.Module:
+    """CIFAR ResNet of 6n+2 layers as MeGA builds it; `-w8` sets the first stage's channels."""
+    return CifarResNet(blocks_for(int(depth)), classes, int(width or 16), batchnorm)
+
+
+@family(
+    r"resnet152-mega(-w(?P<width>[1-9]\d*))?",
+    names=("resnet152-mega",),
+    initialise=initialise_as_keras,
+    cite="Yun: MeGA, arXiv 2406.04607 (2024)",
+)
+def mega(width: str | None, classes: int) -> nn.Module:
+    """The 186-layer CIFAR ResNet that MeGA calls ResNet152."""
+    return CifarResNet(MEGA_152_BLOCKS, classes, int(width or 16))

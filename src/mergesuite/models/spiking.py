@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mergesuite.errors import UserError, nearest
+from mergesuite.models import family
 
 Connect = Literal["ADD", "AND", "IAND"]
 
@@ -204,51 +205,6 @@ class SewResNet(nn.Module):
         return self.fc(spikes.mean((2, 3)))
 
 
-def construct(
-    name: str,
-    width: str | None,
-    classes: int,
-    *,
-    connect: Connect = "ADD",
-    steps: int = 4,
-    step_mode: Literal["s", "m"] = "m",
-    neuron: Neuron | Mapping[str, Any] | None = None,
-) -> SewResNet:
-    """The SEW-ResNet of shape `name`, a key of `SHAPES`.
-
-    Args:
-        name: which shape.
-        width: channels of the first stage, doubled at each further one; None for the shape's own.
-        classes: number of logits.
-        connect: how a block's spikes are joined with its shortcut.
-        steps: time steps T.
-        step_mode: "m" computes all time steps layer by layer, "s" the whole net step by step.
-        neuron: settings, or those of them that differ from the defaults of `Neuron`.
-
-    Raises:
-        UserError: an unknown option value or neuron setting.
-    """
-    _require("connect", connect, ("ADD", "AND", "IAND"))
-    _require("step_mode", step_mode, ("s", "m"))
-    if steps < 1:
-        raise UserError(f"steps: expected at least 1 time step, found {steps}; change steps")
-    if isinstance(neuron, Mapping):
-        known = [field.name for field in fields(Neuron)]
-        for key in neuron:
-            if key not in known:
-                raise UserError(
-                    f"neuron has no setting {key!r}{nearest(key, known)}; it has {', '.join(known)}"
-                )
-        neuron = Neuron(**neuron)
-    shape = SHAPES[name]
-    if width is not None:
-        channels = tuple(int(width) * 2**stage for stage in range(len(shape.blocks)))
-        shape = replace(shape, channels=channels)
-    return SewResNet(
-        shape, classes, connect=connect, steps=steps, step_mode=step_mode, neuron=neuron
-    )
-
-
 def _require(option: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise UserError(
@@ -281,3 +237,54 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
             nn.init.zeros_(block.bn2.weight)
             if block.connect == "AND":
                 nn.init.constant_(block.bn2.bias, block.sn2.neuron.always_on)
+
+
+@family(
+    r"sew-(?P<name>resnet18|resnet34|small)(-w(?P<width>[1-9]\d*))?",
+    names=("sew-small", "sew-resnet18", "sew-resnet34"),
+    initialise=initialise,
+    cite="Fang et al.: Deep Residual Learning in Spiking Neural Networks, NeurIPS (2021)",
+)
+def construct(
+    name: str,
+    width: str | None,
+    classes: int,
+    *,
+    connect: Connect = "ADD",
+    steps: int = 4,
+    step_mode: Literal["s", "m"] = "m",
+    neuron: Neuron | Mapping[str, Any] | None = None,
+) -> SewResNet:
+    """Spiking SEW-ResNet with a CIFAR stem.
+
+    Args:
+        name: which shape, a key of `SHAPES`.
+        width: channels of the first stage, doubled at each further one; None for the shape's own.
+        classes: number of logits.
+        connect: how a block's spikes are joined with its shortcut.
+        steps: time steps T.
+        step_mode: "m" computes all time steps layer by layer, "s" the whole net step by step.
+        neuron: settings, or those of them that differ from the defaults of `Neuron`.
+
+    Raises:
+        UserError: an unknown option value or neuron setting.
+    """
+    _require("connect", connect, ("ADD", "AND", "IAND"))
+    _require("step_mode", step_mode, ("s", "m"))
+    if steps < 1:
+        raise UserError(f"steps: expected at least 1 time step, found {steps}; change steps")
+    if isinstance(neuron, Mapping):
+        known = [field.name for field in fields(Neuron)]
+        for key in neuron:
+            if key not in known:
+                raise UserError(
+                    f"neuron has no setting {key!r}{nearest(key, known)}; it has {', '.join(known)}"
+                )
+        neuron = Neuron(**neuron)
+    shape = SHAPES[name]
+    if width is not None:
+        channels = tuple(int(width) * 2**stage for stage in range(len(shape.blocks)))
+        shape = replace(shape, channels=channels)
+    return SewResNet(
+        shape, classes, connect=connect, steps=steps, step_mode=step_mode, neuron=neuron
+    )

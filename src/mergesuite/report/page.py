@@ -140,7 +140,7 @@ def _methods(paper: spec.Paper) -> list[dict[str, str]]:
                 "use": entry.use,
                 "protocol": entry.protocol,
                 "summary": method.summary,
-                "cite": declared.CITATIONS.get(method.cite, method.cite),
+                "cite": method.cite,
             }
         )
     return rows

@@ -1,0 +1,400 @@
+"""The digest of code: how far it reaches, what changes it, and what does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from mergesuite.core import digests
+from mergesuite.experiment import declared
+
+ORIGINAL = digests.PACKAGE
+
+# What every process here needs is imported once; each stage then runs in a fork of that. The stage
+# is called without the command line, whose own imports would hide what the stage does not say.
+DRIVER = """
+import json, os, sys
+import numpy, pandas, pydantic, safetensors.torch, torch, torch._dynamo, tqdm
+from importlib import import_module
+from pathlib import Path
+
+def run(stage, asked):
+    if stage == "data":
+        from mergesuite.data import load
+        return load(asked["name"], sizes=asked["sizes"]).manifest
+    function = import_module(f"mergesuite.{stage}").run
+    settings = import_module("mergesuite.experiment.settings")
+    models = [getattr(settings, name)(**fields) for name, fields in asked["models"]]
+    paths = [[Path(path) for path in asked["paths"]]] if asked["paths"] else []
+    function(*models, *paths, **asked["seed"], out=Path(asked["out"]), device="cpu")
+
+for number, (stage, asked) in enumerate(json.load(open(sys.argv[1]))):
+    child = os.fork()
+    if not child:
+        try:
+            run(stage, asked)
+            json.dump(list(sys.modules), open(f"{sys.argv[2]}/{number}.json", "w"))
+        except BaseException as error:
+            print(stage, asked, repr(error), file=sys.stderr)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+SIZES = {"fit": 12, "search": 8, "test": 8}
+METHODS = {
+    "mega": {"population": 3, "generations": 1},
+    "cade": {"generations": 1},
+    "lshade-epsin": {"evaluations": 8},
+    "cma-es": {"evaluations": 6},
+    "greedy-soup": {},
+    "interpolation-grid": {"points": 2},
+    "ensemble": {},
+    "train-on": {"images": 8, "batch": 4},
+}
+NETS = ["resnet8-w4", "densenet121-mega", "sew-small-w4", "shufflenet_v2_x0_5", "resnet10t"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for label, name in enumerate(("cat", "dog")):
+        (folder / name).mkdir()
+        for number in range(30):
+            colour = (100 * label, number, 7)
+            Image.new("RGB", (32, 32), colour).save(folder / name / f"{number}.png")
+    return f"folder:{folder}"
+
+
+def jobs(root, images):
+    """(stage, modules, what it is told) of tiny runs: nets, data and methods of every kind."""
+    modules = declared.modules
+    for data in ("digits", images):
+        yield "data", modules(data=data), {"name": data, "sizes": SIZES}
+    trained = [(net, "digits", 0) for net in NETS] + [("resnet8-w4", images, 0)]
+    trained += [("resnet8-w4", "digits", seed) for seed in range(1, 4)]
+    recipe = ["Recipe", {"epochs": 1, "batch": 6}]
+    for net, data, seed in trained:
+        out = f"{root}/{net}-{data[:6]}/s{seed}"
+        told = {"models": [*problem(net, data), recipe], "paths": [], "seed": {"seed": seed}}
+        yield "stages.train", modules(build=net, data=data), {**told, "out": out}
+    for name, params in METHODS.items():
+        count = 2 if name == "interpolation-grid" else 4
+        how = ["Merge", {"use": name, "params": params}]
+        parents = [f"{root}/resnet8-w4-digits/s{seed}/model.safetensors" for seed in range(count)]
+        told = {"models": [*problem("resnet8-w4", "digits"), how], "paths": parents}
+        told |= {"seed": {"seed": 0}, "out": f"{root}/{name}"}
+        yield "stages.merge", modules(build="resnet8-w4", data="digits", method=name), told
+    measured = [(name, "resnet8-w4", name) for name in ("mega", "ensemble")]
+    measured += [(f"{net}-digits/s0", net, "") for net in NETS]
+    for folder, net, method in measured:
+        told = {"models": [], "paths": [f"{root}/{folder}"], "seed": {}, "out": f"{root}/m.csv"}
+        yield "stages.evaluate", modules(build=net, data="digits", method=method), told
+
+
+def problem(net, data):
+    return [["Network", {"build": net}], ["Data", {"name": data, "sizes": SIZES}]]
+
+
+def loaded_by(root, asked):
+    """What each stage loads, run in a process of its own."""
+    (root / "jobs.json").write_text(json.dumps(asked))
+    environment = {**os.environ, "XDG_CACHE_HOME": str(root / "cache"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", DRIVER, str(root / "jobs.json"), str(root)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    for number, job in enumerate(asked):
+        file = root / f"{number}.json"
+        assert file.is_file(), f"{job}: {done.stderr}"
+        yield json.loads(file.read_text())
+
+
+def test_a_digest_covers_all_that_a_stage_loads(tmp_path, images):
+    table = list(jobs(tmp_path, images))
+    results = loaded_by(tmp_path, [(stage, told) for stage, _, told in table])
+    for (stage, modules, told), loaded in zip(table, results, strict=True):
+        ours = {n.partition(".")[2] for n in loaded if n.partition(".")[0] == "mergesuite"}
+        missed = {n for n in ours - digests.closure(stage, *modules) if not digests.is_apart(n)}
+        assert not missed, f"{stage} {told} loads {sorted(missed)}, which its digest lacks"
+        foreign = {"cma", "spikingjelly", "timm"} & set(loaded)
+        assert foreign <= digests.libraries(stage, *modules)
+
+
+@pytest.mark.parametrize(
+    ("stage", "command"),
+    [
+        ("judge.collect", "collect"),
+        ("judge.compare", "compare"),
+        ("report.tables", "tables"),
+        ("report.figures", "figures"),
+        ("report.page", "report"),
+    ],
+)
+def test_a_digest_covers_all_that_the_stages_after_loading_import(stage, command):
+    code = f"import sys, mergesuite.{stage}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {n.partition(".")[2] for n in done.stdout.split() if n.startswith("mergesuite")}
+    missed = {n for n in loaded - digests.closure(stage) if not digests.is_apart(n)}
+    assert not missed, f"{command} loads {sorted(missed)}, which its digest does not cover"
+
+
+def test_what_is_apart_is_there_and_argued():
+    for name, reason in digests.APART.items():
+        assert (name == "") or digests._file(name).is_file()
+        assert reason
+
+
+# What an edit changes
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package's source that a test may edit."""
+    copy = tmp_path / "mergesuite"
+    shutil.copytree(ORIGINAL, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    monkeypatch.setattr(digests, "PACKAGE", copy)
+    forget()
+    yield copy
+    forget()
+
+
+def forget():
+    digests._read.cache_clear()
+    digests._code.cache_clear()
+
+
+def edit(file, old, new):
+    text = file.read_text()
+    assert old in text, f"{file.name} no longer has {old!r}"
+    file.write_text(text.replace(old, new, 1))
+    forget()
+
+
+STAGES = {
+    "data of digits": ("data", "data.digits"),
+    "data of a folder": ("data", "data.folders"),
+    "train a resnet": ("stages.train", "models.resnet", "data.digits"),
+    "train a spiking net": ("stages.train", "models.spiking", "data.digits"),
+    "train a timm net": ("stages.train", "models.foreign", "data.folders"),
+    "merge by cade": ("stages.merge", "models.resnet", "data.digits", "methods.cade"),
+    "merge by soup": ("stages.merge", "models.spiking", "data.digits", "methods.soup"),
+    "evaluate": ("stages.evaluate", "models.resnet", "data.digits", "methods.cade"),
+    "collect": ("judge.collect",),
+    "compare": ("judge.compare",),
+    "tables": ("report.tables",),
+    "figures": ("report.figures",),
+    "report": ("report.page",),
+}
+COMPUTING = {name for name in STAGES if name.split()[0] in ("train", "merge", "evaluate")}
+DATA = {"data of digits", "data of a folder"}
+REPORTING = {"collect", "compare", "tables", "figures", "report"}
+
+
+@pytest.fixture(scope="module")
+def before():
+    """The digests of all stages before any edit."""
+    return all_digests()
+
+
+def all_digests():
+    return {name: digests.code(*modules) for name, modules in STAGES.items()}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "changed"),
+    [
+        ("core/store.py", "indent=2", "indent=3", set(STAGES)),
+        (
+            "core/streams.py",
+            "SPARSE_RATE = 0.02",
+            "SPARSE_RATE = 0.03",
+            COMPUTING | DATA,
+        ),
+        (
+            "data/digits.py",
+            "NOISE = 0.15",
+            "NOISE = 0.16",
+            {n for n, m in STAGES.items() if "data.digits" in m},
+        ),
+        (
+            "data/folders.py",
+            "SIDE = 32",
+            "SIDE = 33",
+            {n for n, m in STAGES.items() if "data.folders" in m},
+        ),
+        (
+            "models/resnet.py",
+            "return self.linear(out.mean((2, 3)))",
+            "return 2 * self.linear(out.mean((2, 3)))",
+            {n for n, m in STAGES.items() if "models.resnet" in m},
+        ),
+        (
+            "models/foreign.py",
+            "pretrained=False",
+            "pretrained=True",
+            {"train a timm net"},
+        ),
+        (
+            "methods/pool.py",
+            "bars, -torch.inf)",
+            "bars, torch.inf)",
+            {n for n, m in STAGES.items() if "methods.cade" in m},
+        ),
+        (
+            "methods/soup.py",
+            "self._next += 1",
+            "self._next += 2",
+            {"merge by soup"},
+        ),
+        ("cli/commands.py", "import shutil", "import shutil as moved", set()),
+        ("errors.py", "cutoff=0.5", "cutoff=0.6", set()),
+    ],
+)
+def test_an_edit_changes_just_the_stages_that_run_it(before, package, file, old, new, changed):
+    edit(package / file, old, new)
+    after = all_digests()
+    assert {name for name in STAGES if before[name] != after[name]} == changed
+
+
+@pytest.mark.parametrize(
+    ("module", "stages"),
+    [
+        ("stages/train.py", ["train a resnet", "train a spiking net", "train a timm net"]),
+        ("stages/merge.py", ["merge by cade", "merge by soup"]),
+        ("stages/problem.py", sorted(COMPUTING)),
+        ("fitness/evaluator.py", ["merge by cade", "merge by soup"]),
+        ("judge/verdict.py", ["compare", "report"]),
+        ("report/drawing.py", ["figures"]),
+        ("experiment/loading.py", sorted(REPORTING)),
+    ],
+)
+def test_new_code_counts_where_its_file_is_loaded(before, package, module, stages):
+    (package / module).write_text((package / module).read_text() + "\nNEW = 1\n")
+    forget()
+    after = all_digests()
+    changed = {name for name in STAGES if before[name] != after[name]}
+    assert changed >= set(stages)
+    assert not changed & DATA
+    if module.startswith(("judge", "report", "experiment/loading")):
+        assert not changed & COMPUTING
+    if module.startswith("fitness"):
+        assert not any(name.startswith("train") for name in changed)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("methods/shade.py", "TERMINAL = -1.0\n", "# A comment.\n\n\nTERMINAL = -1.0  # more\n"),
+        ("methods/shade.py", '"""SHADE and L-SHADE-EpSin as published', '"""Other words'),
+        ("methods/shade.py", '"""All start at 0.5."""', '"""All begin at 0.5."""'),
+        ("methods/shade.py", "return min(value, 1.0)", "return min(\n        value, 1.0\n    )"),
+        ("methods/shade.py", "IEEE CEC (2013)", "IEEE Congress (2013)"),
+        ("methods/shade.py", 'description="generations G"', 'description="generations"'),
+        ("methods/shade.py", '{"generations": 5}', '{"generations": 6}'),
+        ("methods/shade.py", '@method("shade",', '@method("shade", control=True,'),
+        ("models/resnet.py", "no CIFAR ResNet has depth", "there is no CIFAR ResNet of depth"),
+        ("models/resnet.py", '"resnet32", ', ""),
+        ("models/resnet.py", "Yun: MeGA, arXiv", "Yun, MeGA: arXiv"),
+        ("data/digits.py", "embedded: composed from", "embedded, made of"),
+        ("core/store.py", "nothing was replaced. ", "nothing was lost. "),
+        ("stages/record.py", "already holds this result", "holds this result"),
+    ],
+)
+def test_words_and_layout_do_not_count(package, file, old, new):
+    modules = ("stages.merge", "methods.shade", "models.resnet", "data.digits")
+    before = digests.code(*modules)
+    edit(package / file, old, new)
+    assert digests.code(*modules) == before
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("methods/shade.py", "return min(value, 1.0)", "return min(value, 0.9)"),
+        ("methods/shade.py", "TERMINAL = -1.0", "TERMINAL = -2.0"),
+        ("methods/shade.py", "Field(20, ge=1", "Field(21, ge=1"),
+        ("methods/de.py", "return min(max(value, low), high)", "return max(value, low)"),
+        ("methods/pool.py", "bars, -torch.inf)", "bars, torch.inf)"),
+        ("core/streams.py", "SPARSE_RATE = 0.02", "SPARSE_RATE = 0.03"),
+    ],
+)
+def test_an_edit_counts_wherever_it_is_reached_from(package, module, old, new):
+    before = digests.code("methods.shade")
+    edit(package / module, old, new)
+    assert digests.code("methods.shade") != before
+
+
+@pytest.mark.parametrize("line", ["{}\n", "def f():\n    {}\n"], ids=["file", "function"])
+def test_a_new_import_brings_its_module_in(package, line):
+    (package / "extra.py").write_text("VALUE = 1\n")
+    statement = line.format("from mergesuite.extra import VALUE")
+    pool = package / "methods" / "pool.py"
+    pool.write_text(pool.read_text() + statement)
+    forget()
+    imported = digests.code("methods.shade")
+    edit(package / "extra.py", "1", "2")
+    assert digests.code("methods.shade") != imported
+
+
+def test_an_import_for_annotations_brings_nothing_in(package):
+    (package / "extra.py").write_text("VALUE = 1\n")
+    edit(
+        package / "core" / "store.py",
+        "if TYPE_CHECKING:\n",
+        "if TYPE_CHECKING:\n    from mergesuite.extra import VALUE\n",
+    )
+    assert "extra" not in digests.closure("methods.shade", "core.store")
+
+
+def test_versions_of_what_computes_count(before, monkeypatch):
+    monkeypatch.setattr(digests, "_version", lambda library: f"other {library}")
+    digests._code.cache_clear()
+    changed = {name for name, digest in all_digests().items() if digest != before[name]}
+    digests._code.cache_clear()
+    assert changed == set(STAGES)
+
+
+@pytest.mark.parametrize(
+    ("modules", "there", "absent"),
+    [
+        (("stages.train", "models.resnet"), {"torch", "numpy"}, {"timm", "spikingjelly", "cma"}),
+        (("stages.train", "models.spiking"), {"spikingjelly"}, {"timm", "sklearn"}),
+        (("stages.train", "models.foreign"), {"timm", "torchvision"}, {"spikingjelly"}),
+        (("stages.merge", "methods.cma_es"), {"cma"}, {"timm"}),
+        (("data", "data.folders"), {"PIL"}, {"sklearn"}),
+        (("report.figures",), {"matplotlib", "pandas"}, {"timm"}),
+    ],
+)
+def test_the_libraries_are_those_of_the_stage(modules, there, absent):
+    found = digests.libraries(*modules)
+    assert there <= found
+    assert not absent & found
+
+
+def test_order_and_repetition_of_modules_do_not_matter():
+    both = digests.code("methods.soup", "methods.mega")
+    assert digests.code("methods.mega", "methods.soup", "methods.mega") == both
+    assert digests.code("methods.mega") != both
+
+
+def test_a_copy_has_the_digest_of_the_original(package, monkeypatch):
+    copied = digests.code("methods.shade")
+    monkeypatch.setattr(digests, "PACKAGE", ORIGINAL)
+    forget()
+    assert digests.code("methods.shade") == copied
+    assert len(copied) == 12
+    assert int(copied, 16) >= 0
+
+
+def test_no_file_is_parsed_twice(package, monkeypatch):
+    parsed = []
+    parse = digests.ast.parse
+    monkeypatch.setattr(digests.ast, "parse", lambda text: parsed.append(text) or parse(text))
+    all_digests()
+    first = len(parsed)
+    all_digests()
+    assert len(parsed) == first <= len(list(package.rglob("*.py")))
