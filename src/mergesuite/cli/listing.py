@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from mergesuite.errors import UserError
 from mergesuite.experiment import config, declared, loading
 
 Rows = list[dict[str, Any]]
