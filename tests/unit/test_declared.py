@@ -345,7 +345,7 @@ assert made.combine(torch.eye(3), torch.zeros(3)).members.tolist() == [[0.0, 1.0
 modules = declared.modules(build="toy32", data="grey", method="toy-first")
 assert modules == ("models.toy", "data.toy", "methods.toy")
 assert set(modules) <= digests.closure("stages.merge", *modules)
-cli.main(["list", "--json"])
+cli.run(["list", "--json"])
 """
 
 
