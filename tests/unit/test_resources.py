@@ -10,6 +10,7 @@ from mergesuite.experiment.jobs import Jobs
 from mergesuite.experiment.settings import Data, Merge, Network, Recipe
 
 ROOT = Path(__file__).parents[2]
+PUBLISHED = sorted((ROOT / "results/published/laptop").glob("*/runs.csv"))
 DIGITS = Data(name="digits", sizes={"fit": 4000, "search": 400, "test": 800})
 CIFAR = Data(name="cifar10")
 
