@@ -20,10 +20,10 @@ $(VENV)/.done: requirements.lock pyproject.toml setup.py
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
-# The workflow tests fill the cores by themselves, so they do not run side by side.
+# The workflow tests fill the cores by themselves: those of one file run one after another.
 test: setup
 	pytest tests --ignore=tests/workflow -n 2 --dist worksteal
-	pytest tests/workflow
+	pytest tests/workflow -n 2 --dist loadfile
 
 lint: setup
 	ruff check

@@ -80,6 +80,11 @@ def _code(modules: frozenset[str]) -> str:
     return digest.hexdigest()[:12]
 
 
+def contents(path: str) -> str:
+    """Twelve hex digits over a file of the package that is no module, such as a template."""
+    return hashlib.sha256((PACKAGE / path).read_bytes()).hexdigest()[:12]
+
+
 def closure(*modules: str) -> frozenset[str]:
     """`modules` and everything of ours that they import, packages included, but for `APART`."""
     found: set[str] = set()

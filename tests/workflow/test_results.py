@@ -1,0 +1,175 @@
+"""What a run leaves, what runs again, and what a kill changes: nothing."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from study import (
+    ROOT,
+    SMOKE,
+    copied,
+    environment,
+    jobs,
+    mergesuite,
+    outputs,
+    planned,
+    snakemake,
+)
+
+
+def test_the_page_of_a_paper_is_there_and_needs_no_network(finished):
+    page = (finished / "results/smoke/report/mega.html").read_text()
+    assert page.index("erdict") < page.index("<table")
+    assert not re.search(r'(src|href)="https?://(?!arxiv|github|doi)', page)
+    assert "<script" not in page
+
+
+def test_the_files_of_the_design_are_there(finished):
+    folder = finished / "results/smoke/mega"
+    for name in (
+        "train/resnet56/s0/model.safetensors",
+        "train/resnet56/s0/curve.csv",
+        "merge/mega-clean-pair/s0/trace.csv",
+        "merge/mega-clean-pair/s1/run.json",
+        "runs.csv",
+        "verdicts.csv",
+        "tables/results.tex",
+        "figures/segment.pdf",
+    ):
+        assert (folder / name).stat().st_size > 0
+    assert not list(folder.rglob("resume*"))
+
+
+def test_what_the_planner_expects_is_what_runs_say(finished, monkeypatch):
+    from mergesuite.experiment.config import FOLDER
+    from mergesuite.experiment.jobs import Jobs
+
+    monkeypatch.setenv(FOLDER, str(finished / "replications"))
+    planner = Jobs("mega", "smoke", str(finished / "results"))
+    for subject in planner.subjects:
+        for seed in planner.seeds(subject):
+            record = json.loads(Path(planner.run(subject, seed), "run.json").read_text())
+            assert record["spec"] == planner.spec(subject, seed), subject
+            assert record["code"] == planner.code(subject), subject
+
+
+def test_snakemake_s_own_report_is_made_with_our_captions(finished):
+    snakemake(finished, "mega", "--report", "report.zip", "--config", "profile=smoke")
+    shutil.unpack_archive(finished / "report.zip", finished / "unpacked")
+    text = "".join(f.read_text(errors="ignore") for f in (finished / "unpacked").rglob("*.*ml"))
+    text += "".join(f.read_text(errors="ignore") for f in (finished / "unpacked").rglob("*.js*"))
+    for caption in ("segment", "verdicts", "tables"):
+        words = (ROOT / f"workflow/report/{caption}.rst").read_text().split()
+        assert " ".join(words[:5]) in " ".join(text.split())
+
+
+def test_a_second_run_does_nothing(finished):
+    for config in (SMOKE, ("mega", "--config", "profile=smoke", "device=cpu")):
+        assert planned(finished, *config).keys() <= {"report", "default", "total"}
+    assert planned(finished, "mega", "--cores", "1", "--config", "profile=smoke") == {}
+
+
+def test_editing_one_entry_re_runs_its_jobs_and_what_follows(finished, spec):
+    def edit(raw):
+        raw["title"] += " (edited)"
+        entry = raw["profiles"]["smoke"]["methods"].setdefault("polish-clean", {})
+        entry["params"] = {"generations": 2}
+
+    spec(edit)
+    done = snakemake(finished, "-n", "mega", "--config", "profile=smoke")
+    merges = outputs(done, "merge")
+    assert merges == {"mega/merge/polish-clean-pair/s0", "mega/merge/polish-clean-pair/s1"}
+    assert outputs(done, "evaluate") == {"mega/evaluate/pair"}
+    assert "train" not in jobs(done)
+
+
+def test_more_seeds_train_the_new_ones_only(finished, spec):
+    spec(lambda raw: raw["profiles"]["smoke"]["models"]["resnet56"].update(seeds=6))
+    done = snakemake(finished, "-n", "mega", "--config", "profile=smoke")
+    assert outputs(done, "train") == {"mega/train/resnet56/s4", "mega/train/resnet56/s5"}
+    assert jobs(done).get("merge", 0) == 0  # two replicates are asked for, and are there
+
+
+def test_a_deleted_result_is_made_again_and_no_other(finished):
+    folder = finished / "results/smoke/mega/merge/average-pair/s1"
+    kept = folder.with_name("kept")
+    shutil.copytree(folder, kept)
+    shutil.rmtree(folder)
+    target = "results/smoke/mega/evaluate/pair/s1.csv"
+    done = snakemake(finished, "-n", "--forcerun", "evaluate", "--", target)
+    assert outputs(done, "merge") == {"mega/merge/average-pair/s1"}
+    refused = mergesuite(finished, "evaluate", "--runs", folder, "--out", "m.csv")
+    assert refused.returncode == 2
+    assert "not finished" in refused.stderr
+    kept.rename(folder)
+
+
+def test_results_of_an_older_spec_are_refused_where_they_are_read(finished, spec):
+    spec(lambda raw: raw["profiles"]["smoke"]["models"]["resnet56"]["recipe"].update(epochs=2))
+    for stage in ("collect", "compare", "tables", "figures"):
+        done = mergesuite(finished, stage, "--paper", "mega", "--profile", "smoke")
+        assert done.returncode == 2, stage
+        assert "other settings" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_fewer_seeds_leave_the_others_out_of_the_table(finished, spec, tmp_path):
+    copy = tmp_path / "c"
+    spec(lambda raw: raw["profiles"]["smoke"].update(replicates=1))
+    shutil.copytree(finished, copy)
+    snakemake(copy, "--until", "collect", "--", "results/smoke/mega/runs.csv")
+    runs = pd.read_csv(copy / "results/smoke/mega/runs.csv")
+    assert set(runs[runs["kind"] == "merged"]["seed"]) == {0}
+    assert (copy / "results/smoke/mega/merge/mega-clean-pair/s1/run.json").is_file()
+
+
+@pytest.mark.parametrize("who", ["job", "snakemake", "all"])
+def test_after_a_kill_the_documented_command_goes_on(finished, tmp_path, who):
+    copy = copied(tmp_path)
+    target = "results/smoke/mega/merge/mega-clean-four/s0/run.json"
+    words = ["snakemake", "--cores", "2", target]
+    running = subprocess.Popen(
+        words, cwd=copy, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    logs, ends = copy / "results/smoke/mega/logs/train/resnet56", time.monotonic() + 120
+    while not any(log.stat().st_size for log in logs.glob("*.log")):
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    if who == "job":
+        subprocess.run(["pkill", "-9", "-f", f"mergesuite train .*{target[:14]}"], check=False)
+    elif who == "snakemake":
+        os.kill(running.pid, signal.SIGKILL)
+    else:
+        os.killpg(running.pid, signal.SIGKILL)
+    running.wait(timeout=120)
+    time.sleep(1)  # jobs that outlive it end with it
+    if who != "job":
+        snakemake(copy, "--unlock", target)
+    snakemake(copy, "--rerun-incomplete", target)
+    for name in ("train/resnet56/s0", "merge/mega-clean-four/s0"):
+        file = f"results/smoke/mega/{name}/model.safetensors"
+        assert (copy / file).read_bytes() == (finished / file).read_bytes()
+
+
+def test_check_accepts_what_it_measured_and_notices_a_drift(finished):
+    file = finished / "replications/mega/expected.csv"
+    before = file.read_text()
+    accepted = mergesuite(finished, "accept", "--paper", "mega", "--profile", "smoke", "--only-pin")
+    assert accepted.returncode == 0, accepted.stderr
+    assert mergesuite(finished, "check", "--papers", "mega", "--profile", "smoke").returncode == 0
+    table = pd.read_csv(file)
+    first = table.index[table["profile"] == "smoke"][0]
+    table.loc[first, "mean"] += 10
+    table.to_csv(file, index=False)
+    drifted = mergesuite(finished, "check", "--papers", "mega", "--profile", "smoke")
+    file.write_text(before)
+    assert drifted.returncode == 1
+    assert "tolerance" in drifted.stderr
