@@ -30,14 +30,17 @@ if config.get("replications"):
 elif beside.is_dir():
     os.environ.setdefault(settings.FOLDER, str(beside))
 CONFIG = checked(settings.read_config, config)
-os.environ.update(
-    {"MERGESUITE_DEVICE": CONFIG.device}
-)  # where a job runs is no parameter of it
+# Where a job runs is no parameter of it.
+os.environ.update({"MERGESUITE_DEVICE": CONFIG.device})
 
 RESULTS = CONFIG.results
 PAPERS, BROKEN = settings.usable(CONFIG.profile)
 if CONFIG.papers:
     PAPERS = CONFIG.papers
+elif not PAPERS and not BROKEN:
+    raise WorkflowError(
+        f"no papers in {settings.replications()}: name their folder, --config replications=FOLDER"
+    )
 if workflow.is_main_process:
     for name in BROKEN.keys() - set(PAPERS):
         print(f"left out: {name}: {BROKEN[name]}", file=sys.stderr)

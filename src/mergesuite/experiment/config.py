@@ -24,8 +24,9 @@ RESERVED = {
 """Names that mean something else to Snakemake here, or in the results folder."""
 FOLDER = "MERGESUITE_REPLICATIONS"
 """Environment variable that names the folder of replications."""
-INSTALLED = Path(__file__).parents[1] / "replications"
-"""The replications that a wheel brings along; a checkout has its own."""
+PACKAGED = Path(__file__).parents[1] / "replications"
+INSTALLED = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[3] / "replications"
+"""The replications that a wheel brings along, or those of the checkout that is installed."""
 
 
 class Config(Strict):
