@@ -7,7 +7,7 @@ CORES ?= all
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 all: setup
-	snakemake --cores $(CORES) --rerun-incomplete
+	snakemake --cores $(CORES)
 
 setup: $(VENV)/.done
 

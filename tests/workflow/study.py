@@ -39,7 +39,7 @@ def mergesuite(folder, *words):
 
 def copied(folder):
     """Snakefile, workflow, config and replications in a folder of their own."""
-    for name in ("workflow", "replications", "config"):
+    for name in ("workflow", "replications", "config", "profiles"):
         shutil.copytree(ROOT / name, folder / name)
     shutil.copy(ROOT / "Snakefile", folder)
     return folder

@@ -153,7 +153,7 @@ def test_after_a_kill_the_documented_command_goes_on(finished, tmp_path, who):
     time.sleep(1)  # jobs that outlive it end with it
     if who != "job":
         snakemake(copy, "--unlock", target)
-    snakemake(copy, "--rerun-incomplete", target)
+    snakemake(copy, target)
     for name in ("train/resnet56/s0", "merge/mega-clean-four/s0"):
         file = f"results/smoke/mega/{name}/model.safetensors"
         assert (copy / file).read_bytes() == (finished / file).read_bytes()
