@@ -1,4 +1,4 @@
-"""How long Snakemake plans a study of many jobs, next to a plain workflow of as many.
+"""What a workflow of many small jobs costs: planning it, and starting each job.
 
     python benchmarks/planning.py --jobs 2000 10000 20000 --out docs/planning
 
@@ -6,6 +6,9 @@ The study is the `full` profile of all papers with more replicates. The plain wo
 number of jobs, in three rules with wildcards, without parameters, resources or logs: what any
 Snakemake workflow costs. Both are planned by `snakemake --dry-run --quiet` in the same run, in
 turn; processor time and peak memory are those of the whole process.
+
+A job's start is timed on the smallest training that there is, in a process of its own and forked
+from the workflow's host, in turn.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,7 @@ import pandas as pd
 import yaml
 from tabulate import tabulate
 
+from mergesuite.cli import host
 from mergesuite.core import store
 from mergesuite.core.provenance import commit, processor
 
@@ -132,18 +137,47 @@ def measure(sizes: list[int]) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(commit=head + ("+" if dirty else ""), device=processor())
 
 
+def starts(pairs: int) -> pd.DataFrame:
+    """Seconds of the same command in a process of its own and from a host, in turn."""
+    rows = []
+    job = [
+        "mergesuite", "train", "--model", "resnet8-w8", "--data", "digits",
+        "--sizes", "fit=20", "search=10", "test=10", "--set", "epochs=1", "batch=10",
+        "--seed", "0", "--out",
+    ]  # fmt: skip
+    host.open_folder()
+    with tempfile.TemporaryDirectory() as scratch:
+        for pair in range(pairs + 1):
+            row = {}
+            for kind in ("alone", "hosted"):
+                environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+                if kind == "alone":
+                    environment.pop(host.VARIABLE)
+                start = time.perf_counter()
+                out = f"{scratch}/{kind}-{pair}"
+                subprocess.run([*job, out], env=environment, capture_output=True, check=True)
+                row[kind] = time.perf_counter() - start
+            rows.append(row)
+    table = pd.DataFrame(rows[1:])  # the first one starts the host
+    return table.assign(ratio=table["alone"] / table["hosted"])
+
+
 def main() -> None:
     """Measure, print and keep the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--jobs", nargs="+", type=int, default=[2000, 10_000, 20_000])
+    parser.add_argument("--pairs", type=int, default=10, help="of starts (default: 10)")
     parser.add_argument("--out", type=Path, help="without ending: writes OUT.csv")
     options = parser.parse_args()
+    begun = starts(options.pairs)
+    print(tabulate(begun.describe().loc[["min", "50%", "max"]], headers="keys", floatfmt=".2f"))
     table = measure(options.jobs)
     print(tabulate(table.to_dict("records"), headers="keys", floatfmt=".2f"))
     if options.out:
         store.write_csv(options.out.with_suffix(".csv"), table.round(2))
+        store.write_csv(options.out.with_name(f"{options.out.name}-starts.csv"), begun.round(3))
 
 
 if __name__ == "__main__":

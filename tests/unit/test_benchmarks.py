@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mergesuite.experiment import config
+from mergesuite.experiment.jobs import Jobs
 from mergesuite.stages import trainer
 
 ROOT = Path(__file__).parents[2]
@@ -119,3 +121,13 @@ def test_the_documented_table_is_the_measured_one(name, file, table):
     with (DOCS / file).open(newline="") as measured:
         rows = list(csv.DictReader(measured))
     assert getattr(benchmark(name), table)(rows) in (DOCS / "evaluation.md").read_text("utf-8")
+
+
+def test_the_study_that_is_planned_has_as_many_more_replicates(tmp_path, monkeypatch):
+    planning, counts = benchmark("planning"), []
+    for times in (1, 3):
+        planning.study(tmp_path / str(times), times)
+        monkeypatch.setenv(config.FOLDER, str(tmp_path / str(times) / "replications"))
+        jobs = Jobs("darwinian", "full")
+        counts.append(sum(len(jobs.seeds(subject)) for subject in jobs.subjects))
+    assert counts[1] == 3 * counts[0]
