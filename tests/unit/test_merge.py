@@ -218,3 +218,10 @@ def test_a_parent_with_negative_variances_is_refused(problem, parents, tmp_path)
     store.save_weights(tmp_path / "bad.safetensors", state)
     with pytest.raises(UserError, match="negative variances"):
         problem.load(tmp_path / "bad.safetensors")
+
+
+@pytest.mark.parametrize("use", ["uniform-average", "ensemble", "mean-parent", "best-parent"])
+def test_what_takes_all_parents_alike_costs_no_forward_pass(parents, tmp_path, use):
+    record, *_ = merged(parents, {"use": use}, tmp_path / use)
+    images = record["cost"]["forward_images"]
+    assert images == (3 * 40 if use == "best-parent" else 0)

@@ -36,8 +36,13 @@ from mergesuite import cli
 VARIABLE = "MERGESUITE_HOST"
 PRELOADED = ("mergesuite.stages.train", "mergesuite.stages.merge", "mergesuite.stages.evaluate")
 """Imported before the first job is taken."""
-WHEN_IDLE = ("mergesuite.report.page", "mergesuite.judge.expected", "mergesuite.report.figures")
-"""Imported when no job waits: what the last stages need."""
+WHEN_IDLE = (
+    "mergesuite.models.spiking",
+    "mergesuite.report.page",
+    "mergesuite.judge.expected",
+    "mergesuite.report.figures",
+)
+"""Imported when no job waits: what spiking networks and the last stages need."""
 PACKAGE = Path(__file__).parents[1]
 STARTING = 60.0
 """Seconds that a host may take to import before its client goes on alone."""

@@ -52,6 +52,8 @@ class Method:
     control: ClassVar[bool]
     mixes: ClassVar[bool] = True
     """Whether the weights of several parents may be in one result."""
+    chooses: ClassVar[bool] = True
+    """Whether the parents' scores matter; a method that takes all alike costs no forward pass."""
 
     def __init__(self, **params: Any) -> None:
         """Check `params` against the declared fields.

@@ -13,6 +13,8 @@ class UniformAverage(OneStep):
     BatchNorm re-estimation is the `re-estimate` treatment of every row.
     """
 
+    chooses = False
+
     def combine(self, parents: Tensor, fitness: Tensor) -> Combination:
         """`(1, d)`: the mean of `parents` `(k, d)`, summed in float64."""
         total = parents[0].double()

@@ -16,6 +16,8 @@ class Ensemble(OneStep):
     cycle ends of a cyclic schedule this is a snapshot ensemble (Huang et al. 2017).
     """
 
+    chooses = False
+
     rule: Literal["logits", "probabilities", "votes"] = Field(
         "logits", description="what is averaged"
     )

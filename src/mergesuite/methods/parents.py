@@ -25,6 +25,8 @@ class BestParent(OneStep):
 class MeanParent(OneStep):
     """The mean of the parents' scores, not of their weights: what picking one blindly gives."""
 
+    chooses = False
+
     def combine(self, parents: Tensor, fitness: Tensor) -> Combination:
         """All of `parents` `(k, d)`; each is scored and the scores are averaged."""
         return Combination(parents, "mean")

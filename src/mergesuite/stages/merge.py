@@ -161,8 +161,9 @@ def merge(
 
     # Statistics that are kept, and in no vector: one vector scores differently beside others.
     beside = how.part == "parameters" and how.fitness.batchnorm == "keep" and has_batchnorm(module)
-    fitness = torch.empty(len(vectors), dtype=torch.float64)
-    for i, state in enumerate(state_dicts.values()):
+    fitness = torch.zeros(len(vectors), dtype=torch.float64)
+    scored = method.chooses or how.part == "parameters"  # then a base is chosen for the rest
+    for i, state in enumerate(state_dicts.values() if scored else ()):
         module.load_state_dict(state)  # what is not in the vector is the parent's own
         fitness[i] = evaluator.scores(vectors[i : i + 1]).fitness[0]
         if beside:
@@ -171,8 +172,9 @@ def merge(
     base = list(state_dicts.values())[top]
     module.load_state_dict(base)
     del state_dicts
-    meter.add(forward_images=len(vectors) * evaluator.n + evaluator.calibration_images)
-    log(f"parents score {', '.join(f'{f:.6g}' for f in fitness)} on {evaluator.n} images")
+    if scored:
+        meter.add(forward_images=len(vectors) * evaluator.n + evaluator.calibration_images)
+        log(f"parents score {', '.join(f'{f:.6g}' for f in fitness)} on {evaluator.n} images")
     if how.parents == "best":
         vectors = vectors[top].expand_as(vectors).clone()
         fitness = fitness[top].expand_as(fitness).clone()
