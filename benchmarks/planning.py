@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="without ending: writes OUT.csv")
     options = parser.parse_args()
     begun = starts(options.pairs)
-    print(tabulate(begun.describe().loc[["min", "50%", "max"]], headers="keys", floatfmt=".2f"))
+    print(begun.describe().loc[["min", "50%", "max"]].to_markdown(floatfmt=".2f"))
     table = measure(options.jobs)
     print(tabulate(table.to_dict("records"), headers="keys", floatfmt=".2f"))
     if options.out:
