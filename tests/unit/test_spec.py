@@ -82,7 +82,7 @@ def test_a_profile_is_laid_over_the_base(tmp_path):
             "entry best on population x-pair and entry best-x on population pair are both called",
         ),
         # Budgets
-        ({"methods": {"mega": {"budget_of": "best"}}}, "mega has no budget to set: remove"),
+        ({"methods": {"mega": {"budget_of": "best"}}}, "so no budget to set: remove"),
         (
             {"methods": {"t": {"use": "train-on", "budget_of": "best", "params": {"images": 9}}}},
             "budget_of and params.images both say how much: remove one",

@@ -157,7 +157,7 @@ def _new_paper(options: Namespace) -> None:
     if not template.is_dir():
         raise UserError(f"no {template} here: run from the folder that holds replications/")
     shutil.copytree(template, target)
-    print(f"{target} made: edit paper.yaml, then `snakemake -n --cores 1 {options.name}`")
+    print(f"{target} made: edit paper.yaml, then `mergesuite doctor {options.name}`")
 
 
 def _list(options: Namespace) -> None:

@@ -228,6 +228,8 @@ def _be(request: dict[str, Any], streams: list[int], connection: socket.socket) 
         os.environ.clear()
         os.environ.update(request["environment"])
         sys.argv = ["mergesuite", *request["words"]]
+        # A host that was started in the background ignores what its client passes on.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
         status = cli.run(request["words"])
     except BaseException:  # whatever it is, it is this command's end and not the host's

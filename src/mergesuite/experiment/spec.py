@@ -107,7 +107,10 @@ class Method(Merge):
         known = declared.method_fields(self.use).params.model_fields
         budgets = [name for name in ("evaluations", "images") if name in known]
         if not budgets:
-            raise ValueError(f"method {self.use} has no budget to set: remove budget_of")
+            raise ValueError(
+                f"method {self.use} has no parameter `evaluations` or `images`, so no budget to "
+                "set: remove budget_of"
+            )
         if said := [name for name in budgets if name in self.params]:
             raise ValueError(
                 f"budget_of and params.{said[0]} both say how much: remove one "

@@ -246,7 +246,10 @@ def with_budget(
                     "it too: remove one of them"
                 )
             return {**params, field: budget[asked]}
-    raise UserError(f"method {name} has no budget to set: remove budget_of")
+    raise UserError(
+        f"method {name} has no parameter `evaluations` or `images`, so no budget to set: "
+        "remove budget_of"
+    )
 
 
 def _train_on(
