@@ -28,21 +28,24 @@ import tempfile
 import threading
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mergesuite import cli
+from mergesuite.core import digests
 
 VARIABLE = "MERGESUITE_HOST"
 PRELOADED = ("mergesuite.stages.train", "mergesuite.stages.merge", "mergesuite.stages.evaluate")
 """Imported before the first job is taken."""
 WHEN_IDLE = (
+    "torch._dynamo",
     "mergesuite.models.spiking",
     "mergesuite.report.page",
     "mergesuite.judge.expected",
     "mergesuite.report.figures",
 )
-"""Imported when no job waits: what spiking networks and the last stages need."""
+"""Imported when no job waits: what optimisers, spiking networks and the last stages need."""
 PACKAGE = Path(__file__).parents[1]
 STARTING = 60.0
 """Seconds that a host may take to import before its client goes on alone."""
@@ -158,7 +161,7 @@ def serve(folder: Path, path: Path) -> None:
     code = _code_on_disk()
     for name in PRELOADED:
         importlib.import_module(name)
-    later = list(WHEN_IDLE)
+    later = [digests.prepare, *(partial(importlib.import_module, name) for name in WHEN_IDLE)]
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         unfinished = path.with_suffix(".new")
         server.bind(str(unfinished))
@@ -172,7 +175,7 @@ def serve(folder: Path, path: Path) -> None:
                 with connection:
                     _take(server, connection, code)
             elif later:
-                importlib.import_module(later.pop(0))
+                later.pop(0)()
     shutil.rmtree(folder, ignore_errors=True)
 
 

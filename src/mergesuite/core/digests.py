@@ -80,6 +80,13 @@ def _code(modules: frozenset[str]) -> str:
     return digest.hexdigest()[:12]
 
 
+def prepare() -> None:
+    """Read every module of the package now, for processes that are forked from this one."""
+    for file in PACKAGE.rglob("*.py"):
+        parts = file.relative_to(PACKAGE).with_suffix("").parts
+        _read(".".join(part for part in parts if part != "__init__"))
+
+
 def contents(path: str) -> str:
     """Twelve hex digits over a file of the package that is no module, such as a template."""
     return hashlib.sha256((PACKAGE / path).read_bytes()).hexdigest()[:12]
