@@ -161,7 +161,8 @@ def test_measured_is_each_model_and_each_population_with_its_entries(jobs):
     assert work.measured("pair", 1)[0] == "results/full/mine/merge/mega-pair/s1"
     assert work.measured("trained_models", 4) == ["results/full/mine/train/net/s4"]
     assert work.measured_files("mixed", 0) == [
-        "results/full/mine/merge/average-mixed/s0/model.safetensors"
+        "results/full/mine/merge/average-mixed/s0/model.safetensors",
+        "results/full/mine/merge/average-mixed/s0/run.json",
     ]
     assert "--population pair" in work.evaluate_arguments("pair", 0)
     assert "--population" not in work.evaluate_arguments("trained_models", 0)
@@ -200,8 +201,10 @@ def test_parents_budget_and_start_are_files_of_other_jobs(jobs):
     ]
     assert work.parent_files("average-cycles", 4) == [
         f"{net}/s4/epochs",
+        f"{net}/s4/run.json",
         f"{net}/s4/model.safetensors",
     ]
+    assert work.start_files("spiking", 1) == [f"{net}/s1/model.safetensors", f"{net}/s1/run.json"]
     assert work.budget("polish-pair", 2) == "results/full/mine/merge/mega-pair/s2/run.json"
     assert work.budget("mega-pair", 2) is None
     assert work.start("spiking", 1) == f"{net}/s1/model.safetensors"
@@ -227,14 +230,12 @@ STACKED = {
 def test_the_result_of_a_merge_may_be_merged_again(jobs):
     work = jobs(change=STACKED)
     merged = "results/full/mine/merge"
-    assert (
-        work.parents("soup-second", 2)
-        == work.parent_files("soup-second", 2)
-        == [
-            f"{merged}/average-pair/s2/model.safetensors",
-            f"{merged}/average-cycles/s2/model.safetensors",
-        ]
-    )
+    files = [f"{merged}/{name}/s2/model.safetensors" for name in ("average-pair", "average-cycles")]
+    assert work.parents("soup-second", 2) == files
+    records = [file.replace("model.safetensors", "run.json") for file in files]
+    assert work.parent_files("soup-second", 2) == [
+        files[0], records[0], files[1], records[1],
+    ]  # fmt: skip
     assert work.seeds("soup-second") == range(3)  # as many as there are of the fewest
     assert set(work.groups) == {"trained_models", "second", "pair", "cycles"}
     assert work.merge_arguments("soup-second", 0).count("--model resnet8-w8") == 1

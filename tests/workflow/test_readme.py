@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
     copy = tmp_path_factory.mktemp("readme")
     for name in ("workflow", "replications", "config", "profiles"):
         shutil.copytree(ROOT / name, copy / name)
-    for name in ("Snakefile", "Makefile", "pyproject.toml", "requirements.lock",
+    for name in ("Snakefile", "Makefile", "setup.py", "pyproject.toml", "requirements.lock",
                  "environment.yml"):  # fmt: skip
         shutil.copy(ROOT / name, copy)
     return copy

@@ -13,7 +13,7 @@ rule data:
 rule train:
     input:
         manifest=lambda w: jobs(w).manifest(w.model),
-        start=lambda w: jobs(w).start(w.model, int(w.seed)) or [],
+        start=lambda w: jobs(w).start_files(w.model, int(w.seed)),
     output:
         weights=f"{RUN}/train/{{model}}/s{{seed}}/model.safetensors",
         epochs=directory(f"{RUN}/train/{{model}}/s{{seed}}/epochs"),
@@ -26,10 +26,6 @@ rule train:
         **needs(lambda w: jobs(w).train_need(w.model, CONFIG.device)),
     params:
         arguments=lambda w: jobs(w).train_arguments(w.model, int(w.seed)),
-        start=lambda w, input: (
-            f"--start {shlex.quote(input.start)}" if input.start else ""
-        ),
-        out=lambda w, output: os.path.dirname(output.record),
         code=lambda w: jobs(w).code(w.model),
     shell:
         "mergesuite train {params.arguments} --seed {wildcards.seed}"

@@ -74,14 +74,16 @@ class Jobs:
         return [self.weights(of) for of in self._parents(subject, seed)]
 
     def parent_files(self, subject: str, seed: int) -> list[str]:
-        """The same as a job's inputs: the kept epochs of one training are one folder."""
-        found = [
-            self.weights(of)
-            if isinstance(of, Path) or of.epoch is None
-            else f"{self.run(of.subject, of.seed)}/epochs"
-            for of in self._parents(subject, seed)
-        ]
+        """The same as a job's inputs, each with its record, without which a run is not finished."""
+        found = [file for of in self._parents(subject, seed) for file in self._files(of)]
         return list(dict.fromkeys(found))
+
+    def _files(self, of: Checkpoint | Path) -> list[str]:
+        """Weights and record of a run; the kept epochs of one training are one folder."""
+        if isinstance(of, Path):
+            return [self.weights(of)]
+        run = self.run(of.subject, of.seed)
+        return [self.weights(of) if of.epoch is None else f"{run}/epochs", f"{run}/run.json"]
 
     def _parents(self, subject: str, seed: int) -> list[Checkpoint | Path]:
         return self.paper.parents(self._parts(subject)[1], seed)
@@ -90,6 +92,11 @@ class Jobs:
         """The checkpoint that training starts at."""
         of = self.paper.start_of(model, seed)
         return None if of is None else self.weights(of)
+
+    def start_files(self, model: str, seed: int) -> list[str]:
+        """The same as a job's inputs: see `parent_files`."""
+        of = self.paper.start_of(model, seed)
+        return [] if of is None else self._files(of)
 
     def budget(self, subject: str, seed: int) -> str | None:
         """The run.json whose budget a merge gets."""
@@ -114,8 +121,9 @@ class Jobs:
         return [self.run(s, seed) for s in self.groups[group] if seed in self.seeds(s)]
 
     def measured_files(self, group: str, seed: int) -> list[str]:
-        """The weights in these folders."""
-        return [f"{folder}/model.safetensors" for folder in self.measured(group, seed)]
+        """The weights and the records in these folders."""
+        names = ("model.safetensors", "run.json")
+        return [f"{folder}/{name}" for folder in self.measured(group, seed) for name in names]
 
     def metrics(self) -> list[str]:
         """The tables of all evaluations, without their ending."""
