@@ -56,14 +56,13 @@ FIGURES = ["fitness", "segment", "gains", "reported", "leakage"]
 TABLES = ["results", "reported", "leakage", "cost"]
 
 
-def image(wildcards):
-    """The image that `--sdm apptainer` runs jobs in; asked for without it too."""
-    if not workflow.deployment_settings.deployment_method:
-        return None
-    return checked(settings.container, CONFIG)
+# The image that `--sdm apptainer` runs jobs in.
+IMAGE = None
+if workflow.deployment_settings.deployment_method:
+    IMAGE = checked(settings.container, CONFIG)
 
 
-container: image
+container: IMAGE
 
 
 wildcard_constraints:

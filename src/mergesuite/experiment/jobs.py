@@ -24,6 +24,9 @@ from mergesuite.experiment.spec import Checkpoint, Paper
 TRAINED = "trained_models"
 """The group of all models in an evaluation; no name in a spec has an underscore."""
 
+remembered = functools.cache
+"""For methods: jobs live as long as the process, so what their caches hold may too."""
+
 
 class Jobs:
     """The jobs of one paper under one profile."""
@@ -43,7 +46,7 @@ class Jobs:
         stage = "train" if self.subjects[subject] is None else "merge"
         return f"{self.folder}/{stage}/{subject}/s{seed}"
 
-    @functools.cache  # noqa: B019
+    @remembered
     def seeds(self, subject: str) -> range:
         """The seeds of a model, or the replicates of ENTRY-POPULATION."""
         return self.paper.seeds(subject)
@@ -140,7 +143,7 @@ class Jobs:
         start = self.start(model, seed)
         return self._trained_by(model) + (f" --start {shlex.quote(start)}" if start else "")
 
-    @functools.cache  # noqa: B019
+    @remembered
     def _trained_by(self, model: str) -> str:
         recipe = self.paper.models[model].recipe.model_dump(exclude_defaults=True)
         return shlex.join([*self._problem(model), *flags.mapping("--set", recipe)])
@@ -152,7 +155,7 @@ class Jobs:
         files += ["--budget-of", budget] if budget else []
         return f"{self._merged_by(subject)} {shlex.join(files)}"
 
-    @functools.cache  # noqa: B019
+    @remembered
     def _merged_by(self, subject: str) -> str:
         how = Merge.model_validate(self._merge(subject))
         return shlex.join([*flags.words(how), *self._problem(self.paper.model_of(subject))])
@@ -184,13 +187,13 @@ class Jobs:
 
     # What jobs need
 
-    @functools.cache  # noqa: B019
+    @remembered
     def train_need(self, model: str, device: str) -> resources.Need:
         """What training a model asks a scheduler for."""
         entry = self.paper.models[model]
         return resources.train(entry, self.paper.data_of(model), entry.recipe, device)
 
-    @functools.cache  # noqa: B019
+    @remembered
     def merge_need(self, subject: str, device: str) -> resources.Need:
         """What a merge asks a scheduler for; one with the budget of another, as much as that."""
         slug, population = self._parts(subject)
@@ -201,7 +204,7 @@ class Jobs:
         network, data = self._network(model), self.paper.data_of(model)
         return resources.merge(network, data, entry, parents, device)
 
-    @functools.cache  # noqa: B019
+    @remembered
     def evaluate_need(self, group: str, device: str) -> resources.Need:
         """What measuring a group asks a scheduler for."""
         subjects = self.groups[group]
@@ -213,7 +216,7 @@ class Jobs:
 
     # What results must be
 
-    @functools.cache  # noqa: B019
+    @remembered
     def spec(self, subject: str, seed: int) -> str:
         """The spec that a run's run.json must have (see `identity`)."""
         model = self.paper.model_of(subject)
@@ -235,7 +238,7 @@ class Jobs:
             return identity.path_spec(Path(self.weights(of)))
         return identity.checkpoint_spec(self.spec(of.subject, of.seed), of.epoch)
 
-    @functools.cache  # noqa: B019
+    @remembered
     def code(self, subject: str) -> str:
         """The digest of the code that makes a run of `subject`."""
         parts = self.subjects[subject]
@@ -250,7 +253,7 @@ class Jobs:
             method=self.paper.methods[parts[0]].use if parts else "",
         )
 
-    @functools.cache  # noqa: B019
+    @remembered
     def evaluate_code(self, group: str) -> str:
         """The digest of the code that measures a group."""
         models = {self.paper.model_of(subject) for subject in self.groups[group]}

@@ -22,7 +22,6 @@ from mergesuite.judge import by_image, collect, stats
 from mergesuite.judge.gains import gains, leakage
 from mergesuite.judge.reported import values
 from mergesuite.judge.samples import (
-    COSTS,
     Comparison,
     Where,
     contrast,
@@ -32,6 +31,7 @@ from mergesuite.judge.samples import (
 )
 from mergesuite.judge.verdict import NOT_RUN, Evidence, Side, Verdict, side, verdict
 from mergesuite.stages import hits
+from mergesuite.stages.columns import COSTS
 
 VERDICT_COLUMNS = (
     "claim",

@@ -16,14 +16,6 @@ from mergesuite.experiment import spec
 from mergesuite.judge import stats
 from mergesuite.stages.columns import COLUMNS
 
-COSTS = (
-    "evaluations_asked",
-    "evaluations_computed",
-    "forward_images",
-    "backward_images",
-    "seconds",
-    "peak_mb",
-)
 PAIRED = "95 % t interval over pairs"
 UNPAIRED = "95 % t interval, unpaired (Welch)"
 

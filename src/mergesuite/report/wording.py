@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from mergesuite.judge.samples import COSTS
+from mergesuite.stages.columns import COSTS
 
 MINUS, TIMES = "\u2212", "\u00d7"
 NOTHING = "\u2013"

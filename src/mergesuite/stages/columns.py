@@ -4,3 +4,12 @@ COLUMNS = [
     "subject", "kind", "entry", "population", "model", "method", "protocol", "leaky", "batchnorm",
     "metric", "split", "seed", "value", "n", "members", "spec", "commit", "device",
 ]  # fmt: skip
+
+COSTS = (
+    "evaluations_asked",
+    "evaluations_computed",
+    "forward_images",
+    "backward_images",
+    "seconds",
+    "peak_mb",
+)
