@@ -144,6 +144,23 @@ def test_the_same_of_several_profiles_is_said_once(ill, capsys):
     assert "papers: 1, errors: 0, doubts: 1" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("-n --cores 1 mine", [("mine", "laptop")]),
+        ("-n", []),
+        ("-n train --config papers=mine profile=laptop", []),
+        ("a(b)/smoke/mine/runs.csv", [("mine", "smoke")]),
+        ("a(b)/full/report/mine.html a(b)/full/mine/a a(b)/full/mine/b", [("mine", "full")]),
+        ("a(b)/smoke/report/index.html a(b)/smoke/yours/runs.csv results/smoke/mine/a", []),
+        ("a(b)/labtop/mine/runs.csv", []),
+    ],
+)
+def test_the_papers_among_the_words_of_a_command(ill, words, named):
+    ill({})
+    assert doctor.targets(words.split(), "a(b)", "laptop") == named
+
+
 @pytest.mark.parametrize("words", [["yours"], ["--profile", "labtop"]])
 def test_what_is_not_there_is_refused(ill, words):
     ill({})

@@ -6,7 +6,8 @@ doubt is what a reviewer would ask about, and may be meant.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -52,10 +53,19 @@ def show(papers: list[str], profile: str | None) -> None:
         raise CheckFailed("a spec has errors: correct what the table names")
 
 
-def summary(papers: list[str], profile: str) -> list[str]:
-    """A line for each paper of which something is to be said; for a dry run."""
+def targets(words: Iterable[str], results: str, profile: str) -> list[tuple[str, str]]:
+    """The papers that words of a command line name, as such or by a file, each with its profile."""
+    file = re.compile(rf"{re.escape(results)}/([a-z-]+)/(?:report/)?([a-z0-9-]+)[/.].*")
+    matches = [(word, file.fullmatch(word)) for word in words]
+    named = [match.groups() if match else (profile, word) for word, match in matches]
+    there = config.papers_there()
+    return [(name, at) for at, name in dict.fromkeys(named) if name in there and at in PROFILES]
+
+
+def summary(papers: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each paper, at its profile, of which something is to be said; for a dry run."""
     lines = []
-    for name in papers:
+    for name, profile in papers:
         found = findings(config.folder_of(name), profile)
         counts = [f"{sum(f.kind == kind for f in found)} {kind}s" for kind in ("error", "doubt")]
         if found:
