@@ -22,6 +22,9 @@ from mergesuite.report.publish import BEGIN, END
 FEW_IMAGES = 200
 """With fewer, one image is more than half a point of fitness: parents and children tie."""
 
+TODO = "TODO:"
+"""What the template's words begin with where a paper has its own."""
+
 
 class Finding(NamedTuple):
     """One thing that is wrong (error) or that a reader may ask about (doubt)."""
@@ -105,7 +108,7 @@ def findings(folder: Path, profile: str) -> list[Finding]:
     except UserError as error:
         problems = error.problems if isinstance(error, loading.SpecError) else [str(error)]
         return [Finding("error", "paper.yaml", problem, "see there") for problem in problems]
-    found = [*_files(folder, paper), *_rows(folder, paper), *_readme(folder)]
+    found = [*_files(folder, paper), *_rows(folder, paper), *_readme(folder), *_todos(folder)]
     for check in CHECKS:
         found += check(paper)
     found += _smaller(paper, base)
@@ -145,10 +148,21 @@ def _rows(folder: Path, paper: Paper) -> Iterator[Finding]:
 
 def _readme(folder: Path) -> Iterator[Finding]:
     """A README into which no verdicts can be written."""
-    file = folder / "README.md"
-    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    text = _text(folder / "README.md")
     if BEGIN not in text or END not in text:
         yield _doubt("README.md", "no place for the verdicts", f"add the lines {BEGIN} and {END}")
+
+
+def _todos(folder: Path) -> Iterator[Finding]:
+    """Words of the template that nobody replaced."""
+    for name in ("paper.yaml", "reported.csv", "README.md"):
+        lines = enumerate(_text(folder / name).splitlines(), start=1)
+        if found := ", ".join(str(number) for number, line in lines if TODO in line):
+            yield _doubt(f"{name}:{found}", "words of the template", f"your own, without {TODO}")
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
 
 def _entry(paper: Paper, subject: str | None) -> tuple[str, Method] | None:
