@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mergesuite.core import digests, provenance, store, streams
+from mergesuite.core import digests, frames, provenance, store, streams
 from mergesuite.judge.stats import holm
 from mergesuite.methods import create
 
@@ -358,7 +358,7 @@ def main() -> None:
         text += f" Left out, not installed: {', '.join(missing)}."
     print(text)
     if options.out:
-        store.write_csv(options.out / "optimisers.csv", runs)
+        frames.write_csv(options.out / "optimisers.csv", runs)
         figure(runs, options.out / "optimisers.svg")
         insert(options.out / "optimisers.md", f"{text}\n\n![every run](optimisers.svg)")
 

@@ -30,7 +30,7 @@ import yaml
 from tabulate import tabulate
 
 from mergesuite.cli import host
-from mergesuite.core import store
+from mergesuite.core import frames
 from mergesuite.core.provenance import commit, processor
 
 ROOT = Path(__file__).parents[1]
@@ -176,8 +176,8 @@ def main() -> None:
     table = measure(options.jobs)
     print(tabulate(table.to_dict("records"), headers="keys", floatfmt=".2f"))
     if options.out:
-        store.write_csv(options.out.with_suffix(".csv"), table.round(2))
-        store.write_csv(options.out.with_name(f"{options.out.name}-starts.csv"), begun.round(3))
+        frames.write_csv(options.out.with_suffix(".csv"), table.round(2))
+        frames.write_csv(options.out.with_name(f"{options.out.name}-starts.csv"), begun.round(3))
 
 
 if __name__ == "__main__":

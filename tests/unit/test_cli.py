@@ -11,7 +11,7 @@ from PIL import Image
 from mergesuite import models
 from mergesuite.cli import run
 from mergesuite.cli.parser import build_parser
-from mergesuite.core import store, streams
+from mergesuite.core import frames, store, streams
 from mergesuite.core.store import load_weights
 from mergesuite.methods import Population
 from mergesuite.stages import hits
@@ -64,7 +64,7 @@ def test_merge_and_evaluate(parents, tmp_path):
     assert record["cost"]["evaluations_asked"] == 4 + 2 * 3
     assert [p.get("epoch") for p in record["parents"]] == [2, None]
     assert call("evaluate", "--runs", out, "--population", "pair", "--out", tmp_path / "m.csv") == 0
-    table = store.read_csv(tmp_path / "m.csv")
+    table = frames.read_csv(tmp_path / "m.csv")
     accuracy = table[table["metric"] == "accuracy"]
     assert set(accuracy["batchnorm"]) == {"keep", "average", "re-estimate"}
     assert set(accuracy["split"]) == {"search", "test"}
@@ -84,7 +84,7 @@ def test_the_score_of_a_search_is_what_evaluation_measures(parents, tmp_path):
     out = tmp_path / "m"
     assert call("merge", *MEGA, "--parents", *parents, "--seed", 3, "--out", out) == 0
     assert call("evaluate", "--runs", out, "--out", tmp_path / "m.csv") == 0
-    table = store.read_csv(tmp_path / "m.csv").query(
+    table = frames.read_csv(tmp_path / "m.csv").query(
         "metric == 'accuracy' and split == 'search' and batchnorm == 'keep'"
     )
     score = store.read_json(out / "run.json")["score"]
@@ -104,7 +104,7 @@ def test_every_control_runs_on_a_users_checkpoints(parents, tmp_path, method):
                 "--seed", 0, "--out", out) == 0  # fmt: skip
     assert call("evaluate", "--runs", out, "--out", tmp_path / "m.csv") == 0
     mixing = ("uniform-average", "greedy-soup", "interpolation-grid", "random-search")
-    treatments = set(store.read_csv(tmp_path / "m.csv")["batchnorm"])
+    treatments = set(frames.read_csv(tmp_path / "m.csv")["batchnorm"])
     assert ("average" in treatments) == (method in mixing)
     if method == "uniform-average":
         a, b = (load_weights(path) for path in parents)
@@ -119,7 +119,7 @@ def test_a_search_from_one_parent_mixes_nothing(parents, tmp_path):
     assert call("merge", *MEGA, "--parents", *parents, "--from", "best", "--seed", 0,
                 "--out", out) == 0  # fmt: skip
     assert call("evaluate", "--runs", out, "--out", tmp_path / "m.csv") == 0
-    assert set(store.read_csv(tmp_path / "m.csv")["batchnorm"]) == {"keep", "re-estimate", "-"}
+    assert set(frames.read_csv(tmp_path / "m.csv")["batchnorm"]) == {"keep", "re-estimate", "-"}
 
 
 def test_bad_input_ends_in_one_line_and_status_2(parents, tmp_path, capsys):

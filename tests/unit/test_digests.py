@@ -20,7 +20,7 @@ ORIGINAL = digests.PACKAGE
 # is called without the command line, whose own imports would hide what the stage does not say.
 DRIVER = """
 import json, os, sys
-import numpy, pandas, pydantic, safetensors.torch, torch, torch._dynamo, tqdm
+import numpy, pydantic, safetensors.torch, torch, torch._dynamo, tqdm
 from importlib import import_module
 from pathlib import Path
 
@@ -120,7 +120,7 @@ def test_a_digest_covers_all_that_a_stage_loads(tmp_path, images):
         ours = {n.partition(".")[2] for n in loaded if n.partition(".")[0] == "mergesuite"}
         missed = {n for n in ours - digests.closure(stage, *modules) if not digests.is_apart(n)}
         assert not missed, f"{stage} {told} loads {sorted(missed)}, which its digest lacks"
-        foreign = {"cma", "spikingjelly", "timm"} & set(loaded)
+        foreign = {"cma", "pandas", "spikingjelly", "timm"} & set(loaded)
         assert foreign <= digests.libraries(stage, *modules)
 
 
@@ -361,10 +361,15 @@ def test_versions_of_what_computes_count(before, monkeypatch):
 @pytest.mark.parametrize(
     ("modules", "there", "absent"),
     [
-        (("stages.train", "models.resnet"), {"torch", "numpy"}, {"timm", "spikingjelly", "cma"}),
+        (
+            ("stages.train", "models.resnet"),
+            {"torch", "numpy"},
+            {"timm", "spikingjelly", "cma", "pandas"},
+        ),
         (("stages.train", "models.spiking"), {"spikingjelly"}, {"timm", "sklearn"}),
         (("stages.train", "models.foreign"), {"timm", "torchvision"}, {"spikingjelly"}),
-        (("stages.merge", "methods.cma_es"), {"cma"}, {"timm"}),
+        (("stages.merge", "methods.cma_es"), {"cma"}, {"timm", "pandas"}),
+        (("stages.evaluate", "models.resnet"), {"torch"}, {"pandas"}),
         (("data", "data.folders"), {"PIL"}, {"sklearn"}),
         (("report.figures",), {"matplotlib", "pandas"}, {"timm"}),
     ],

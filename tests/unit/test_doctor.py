@@ -9,19 +9,28 @@ import yaml
 
 from mergesuite.cli import doctor, run
 from mergesuite.experiment import config, loading, shorthand, yaml_file
+from mergesuite.report.publish import BEGIN, END
 
 TEMPLATE = Path(__file__).parents[2] / "replications" / "_template"
 
 
 @pytest.fixture
-def ill(tmp_path, monkeypatch):
-    """The template with changes laid over it, as replications/mine."""
-    folder = tmp_path / "replications" / "mine"
+def papers(tmp_path, monkeypatch):
+    """A folder for replications, empty."""
+    monkeypatch.setenv(config.FOLDER, str(tmp_path / "replications"))
+    return tmp_path / "replications"
+
+
+@pytest.fixture
+def ill(papers):
+    """The template, written to the end, with changes laid over it, as replications/mine."""
+    folder = papers / "mine"
     shutil.copytree(TEMPLATE, folder)
-    monkeypatch.setenv(config.FOLDER, str(folder.parent))
+    for file in folder.iterdir():
+        file.write_text(file.read_text().replace(doctor.TODO, ""))
 
     def make(change):
-        raw = shorthand.laid(yaml_file.read(TEMPLATE / "paper.yaml"), change)
+        raw = shorthand.laid(yaml_file.read(folder / "paper.yaml"), change)
         (folder / "paper.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
         return folder
 
@@ -118,6 +127,29 @@ def test_a_readme_without_markers_is_a_doubt(ill):
     assert [f.where for f in doctor.findings(folder, "full")] == ["README.md"]
 
 
+def test_a_new_paper_has_its_name_and_nothing_to_doubt_but_what_is_to_be_written(papers):
+    assert run(["new-paper", "mine"]) == 0
+    readme, spec = ((papers / "mine" / name).read_text() for name in ("README.md", "paper.yaml"))
+    assert "my-paper" not in readme + spec
+    assert readme.startswith("# mine ")
+    assert 'title: "mine ' in spec
+    assert "mergesuite doctor mine" in readme
+    for profile in ("full", "laptop"):
+        found = doctor.findings(papers / "mine", profile)
+        assert {f.what for f in found} == {"words of the template"}
+        assert {f.where.partition(":")[0] for f in found} == {
+            "README.md",
+            "paper.yaml",
+            "reported.csv",
+        }
+
+
+def test_words_of_the_template_are_found_by_their_lines(ill):
+    folder = ill({"title": "TODO: title"})
+    (folder / "README.md").write_text(f"TODO:\n{BEGIN}\n{END}\nTODO: more\n")
+    assert [f.where for f in doctor.findings(folder, "full")] == ["paper.yaml:1", "README.md:1, 4"]
+
+
 def test_a_reported_row_that_no_claim_uses_is_no_doubt(ill):
     folder = ill({"claims": {"gain": {"reported": None}}})
     assert "t1-soup" in loading.reported(folder)
@@ -142,6 +174,23 @@ def test_the_same_of_several_profiles_is_said_once(ill, capsys):
     ill({"replicates": 2})
     assert run(["doctor", "mine"]) == 0
     assert "papers: 1, errors: 0, doubts: 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("-n --cores 1 mine", [("mine", "laptop")]),
+        ("-n", []),
+        ("-n train --config papers=mine profile=laptop", []),
+        ("a(b)/smoke/mine/runs.csv", [("mine", "smoke")]),
+        ("a(b)/full/report/mine.html a(b)/full/mine/a a(b)/full/mine/b", [("mine", "full")]),
+        ("a(b)/smoke/report/index.html a(b)/smoke/yours/runs.csv results/smoke/mine/a", []),
+        ("a(b)/labtop/mine/runs.csv", []),
+    ],
+)
+def test_the_papers_among_the_words_of_a_command(ill, words, named):
+    ill({})
+    assert doctor.targets(words.split(), "a(b)", "laptop") == named
 
 
 @pytest.mark.parametrize("words", [["yours"], ["--profile", "labtop"]])

@@ -56,6 +56,14 @@ def test_a_wrong_config_is_refused_before_anything_runs(checkout, config, messag
 def test_a_dry_run_says_what_is_doubtful(checkout):
     done = snakemake(checkout, "-n", "--config", "profile=laptop")
     assert re.search(r"mega: 0 errors, \d+ doubts; see `mergesuite doctor mega", done.stderr)
+    assert "doctor cade" in done.stderr
+
+
+def test_a_dry_run_says_it_of_the_papers_that_are_asked_for(checkout):
+    target = "results/smoke/cade/train/source/s0/run.json"
+    said = snakemake(checkout, "-n", "mega", target, "--config", "profile=laptop").stderr
+    doubted = re.findall(r"see `mergesuite doctor (.+)`", said)
+    assert doubted == ["mega --profile laptop", "cade --profile smoke"]
 
 
 def test_a_broken_paper_stops_its_own_targets_only(checkout, tmp_path):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.S)
 COMMANDS = [line for block in BLOCKS for line in block.strip().splitlines()]
 
 
@@ -47,6 +48,7 @@ def test_commands_run_in_the_order_of_the_readme(folder):
 
     make and conda would set up an environment: their targets and files are checked instead.
     """
+    printed = ""
     for command in COMMANDS:
         words = shlex.split(command)
         if words[0] == "make" or words[0] == "snakemake":
@@ -58,9 +60,17 @@ def test_commands_run_in_the_order_of_the_readme(folder):
             continue
         done = run(command, folder)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    assert (folder / "mine/metrics.csv").is_file()
+        printed += done.stdout if words[0] == "grep" else ""
+    shown = accuracies(*re.findall(r"```text\n(.*?)```", README, re.S))
+    assert min(shown["a"], shown["b"]) > 0.5  # of ten classes
+    assert accuracies(printed) == pytest.approx(shown, abs=0.1)  # processors round differently
+
+
+def accuracies(table):
+    """The numbers of lines such as `a,0.9`, by name."""
+    return {name: float(value) for name, value in (line.split(",") for line in table.split())}
 
 
 def test_links_lead_somewhere():
-    for target in re.findall(r"\]\((?!http)([^)#]+)", (ROOT / "README.md").read_text()):
+    for target in re.findall(r"\]\((?!http)([^)#]+)", README):
         assert (ROOT / target).exists(), target

@@ -45,7 +45,9 @@ if workflow.is_main_process:
     for name in BROKEN.keys() - set(PAPERS):
         print(f"left out: {name}: {BROKEN[name]}", file=sys.stderr)
     if {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
-        for line in doctor.summary(PAPERS, CONFIG.profile):
+        # What Snakemake was asked for, it does not know before all rules are read.
+        asked = doctor.targets(sys.argv[1:], RESULTS, CONFIG.profile)
+        for line in doctor.summary(asked or [(n, CONFIG.profile) for n in PAPERS]):
             print(line, file=sys.stderr)
 
 RUN = f"{RESULTS}/{{profile}}/{{paper}}"

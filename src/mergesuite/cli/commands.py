@@ -15,6 +15,9 @@ from mergesuite.experiment import config, flags
 from mergesuite.experiment.settings import Data, Merge, Network, Recipe
 from mergesuite.experiment.strict import checked
 
+TEMPLATE_NAME = "my-paper"
+"""What the template calls its paper."""
+
 
 def run(options: Namespace) -> None:
     """Do what a parsed command line says."""
@@ -157,6 +160,10 @@ def _new_paper(options: Namespace) -> None:
     if not template.is_dir():
         raise UserError(f"no {template} here: run from the folder that holds replications/")
     shutil.copytree(template, target)
+    for file in (target / "README.md", target / "paper.yaml"):
+        if file.is_file():
+            text = file.read_text(encoding="utf-8")
+            store.write_text(file, text.replace(TEMPLATE_NAME, options.name))
     print(f"{target} made: edit paper.yaml, then `mergesuite doctor {options.name}`")
 
 

@@ -6,7 +6,8 @@ doubt is what a reviewer would ask about, and may be meant.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,6 +21,9 @@ from mergesuite.report.publish import BEGIN, END
 
 FEW_IMAGES = 200
 """With fewer, one image is more than half a point of fitness: parents and children tie."""
+
+TODO = "TODO:"
+"""What the template's words begin with where a paper has its own."""
 
 
 class Finding(NamedTuple):
@@ -52,10 +56,19 @@ def show(papers: list[str], profile: str | None) -> None:
         raise CheckFailed("a spec has errors: correct what the table names")
 
 
-def summary(papers: list[str], profile: str) -> list[str]:
-    """A line for each paper of which something is to be said; for a dry run."""
+def targets(words: Iterable[str], results: str, profile: str) -> list[tuple[str, str]]:
+    """The papers that words of a command line name, as such or by a file, each with its profile."""
+    file = re.compile(rf"{re.escape(results)}/([a-z-]+)/(?:report/)?([a-z0-9-]+)[/.].*")
+    matches = [(word, file.fullmatch(word)) for word in words]
+    named = [match.groups() if match else (profile, word) for word, match in matches]
+    there = config.papers_there()
+    return [(name, at) for at, name in dict.fromkeys(named) if name in there and at in PROFILES]
+
+
+def summary(papers: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each paper, at its profile, of which something is to be said; for a dry run."""
     lines = []
-    for name in papers:
+    for name, profile in papers:
         found = findings(config.folder_of(name), profile)
         counts = [f"{sum(f.kind == kind for f in found)} {kind}s" for kind in ("error", "doubt")]
         if found:
@@ -95,7 +108,7 @@ def findings(folder: Path, profile: str) -> list[Finding]:
     except UserError as error:
         problems = error.problems if isinstance(error, loading.SpecError) else [str(error)]
         return [Finding("error", "paper.yaml", problem, "see there") for problem in problems]
-    found = [*_files(folder, paper), *_rows(folder, paper), *_readme(folder)]
+    found = [*_files(folder, paper), *_rows(folder, paper), *_readme(folder), *_todos(folder)]
     for check in CHECKS:
         found += check(paper)
     found += _smaller(paper, base)
@@ -135,10 +148,21 @@ def _rows(folder: Path, paper: Paper) -> Iterator[Finding]:
 
 def _readme(folder: Path) -> Iterator[Finding]:
     """A README into which no verdicts can be written."""
-    file = folder / "README.md"
-    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    text = _text(folder / "README.md")
     if BEGIN not in text or END not in text:
         yield _doubt("README.md", "no place for the verdicts", f"add the lines {BEGIN} and {END}")
+
+
+def _todos(folder: Path) -> Iterator[Finding]:
+    """Words of the template that nobody replaced."""
+    for name in ("paper.yaml", "reported.csv", "README.md"):
+        lines = enumerate(_text(folder / name).splitlines(), start=1)
+        if found := ", ".join(str(number) for number, line in lines if TODO in line):
+            yield _doubt(f"{name}:{found}", "words of the template", f"your own, without {TODO}")
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
 
 def _entry(paper: Paper, subject: str | None) -> tuple[str, Method] | None:

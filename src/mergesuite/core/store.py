@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from mergesuite.errors import UserError
 
 if TYPE_CHECKING:
-    import pandas as pd
     import torch
     from torch import Tensor
 
@@ -60,12 +59,6 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-def write_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Write a frame without its index; floats keep every digit."""
-    with whole(path) as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n")
-
-
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
     """Write rows as CSV, without the cost of importing pandas; floats keep every digit.
 
@@ -93,26 +86,6 @@ def read_json(path: Path) -> Any:
     except ValueError as error:
         raise UserError(
             f"{path} is not JSON ({error}): delete it and run the stage again"
-        ) from None
-
-
-def read_csv(path: Path) -> pd.DataFrame:
-    """Read a CSV file.
-
-    Raises:
-        UserError: it is missing or empty.
-    """
-    import pandas as pd
-
-    try:
-        return pd.read_csv(path)
-    except OSError as error:
-        raise UserError(
-            f"cannot read {path}: {error.strerror}; run the stage that writes it"
-        ) from None
-    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise UserError(
-            f"{path} is not a table ({error}): delete it, run the stage again"
         ) from None
 
 

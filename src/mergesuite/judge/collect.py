@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mergesuite.core import store
+from mergesuite.core import frames
 from mergesuite.errors import UserError
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge.samples import read_runs
@@ -25,13 +25,13 @@ def write(paper: str, profile: str, results: Path) -> None:
     """
     jobs = Jobs(paper, profile, str(results))
     files = [Path(f"{name}.csv") for name in jobs.metrics()]
-    table = pd.concat([store.read_csv(file) for file in files], ignore_index=True)
+    table = pd.concat([frames.read_csv(file) for file in files], ignore_index=True)
     if missing := [name for name in COLUMNS if name not in table.columns]:
         raise UserError(f"no column {missing[0]!r} in {files[0]}: is it of evaluate?")
     check(table, jobs)
     out = Path(jobs.folder) / "runs.csv"
     hits.write(out, {k: v for file in files for k, v in hits.read(file).items()})
-    store.write_csv(out, table[COLUMNS])
+    frames.write_csv(out, table[COLUMNS])
 
 
 def measured(jobs: Jobs) -> pd.DataFrame:

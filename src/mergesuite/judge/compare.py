@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from mergesuite.core import store
+from mergesuite.core import frames
 from mergesuite.experiment import loading, spec
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import by_image, collect, stats
@@ -270,7 +270,7 @@ def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
     folder, runs = Path(jobs.folder), collect.measured(jobs)
     right = hits.read(folder / "runs.csv")
     verdicts = compare(jobs.paper, loading.reported(paper_folder), runs, right)
-    store.write_csv(folder / "verdicts.csv", verdicts)
-    store.write_csv(folder / "gains.csv", gains(jobs.paper, runs))
-    store.write_csv(folder / "leakage.csv", leakage(jobs.paper, runs))
+    frames.write_csv(folder / "verdicts.csv", verdicts)
+    frames.write_csv(folder / "gains.csv", gains(jobs.paper, runs))
+    frames.write_csv(folder / "leakage.csv", leakage(jobs.paper, runs))
     return verdicts

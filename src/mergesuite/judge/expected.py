@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 from scipy import stats as scipy_stats
 
-from mergesuite.core import store
+from mergesuite.core import frames
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import collect
 
@@ -141,7 +141,7 @@ def check_paper(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame
     """
     runs = collect.measured(Jobs(paper_folder.name, profile, str(results)))
     file = paper_folder / "expected.csv"
-    pinned = store.read_csv(file) if file.is_file() else pd.DataFrame(columns=COLUMNS)
+    pinned = frames.read_csv(file) if file.is_file() else pd.DataFrame(columns=COLUMNS)
     return check(runs, pinned, profile)
 
 
@@ -158,9 +158,9 @@ def accept_paper(
     file = paper_folder / "expected.csv"
     parts = [made]
     if file.is_file():
-        before = store.read_csv(file)
+        before = frames.read_csv(file)
         others = before[before["profile"] != profile]
         parts = [others, made] if len(others) else parts
     table = pd.concat(parts, ignore_index=True).sort_values(["profile", *KEY])
-    store.write_csv(file, table[COLUMNS])
+    frames.write_csv(file, table[COLUMNS])
     return len(made)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mergesuite.core import store
+from mergesuite.core import frames
 from mergesuite.errors import UserError
 from mergesuite.experiment import spec
 from mergesuite.judge import stats
@@ -56,7 +56,7 @@ def read_runs(path: Path) -> pd.DataFrame:
     Raises:
         UserError: the file is missing, or is not the table that `mergesuite collect` writes.
     """
-    runs = store.read_csv(path)
+    runs = frames.read_csv(path)
     if lacking := [name for name in COLUMNS if name not in runs.columns]:
         raise UserError(
             f"{path} should have the columns of `mergesuite collect`, found none called "

@@ -18,7 +18,7 @@ import jinja2
 import pandas as pd
 
 from mergesuite import __version__
-from mergesuite.core import store
+from mergesuite.core import frames, store
 from mergesuite.experiment import declared, spec
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import collect
@@ -116,7 +116,7 @@ def section(paper_folder: Path, profile: str, results: Path) -> dict[str, Any]:
     }
     if not (folder / "runs.csv").is_file() or not (folder / "verdicts.csv").is_file():
         return {**base, "claims": [], "tables": [], "figures": [], "commands": [], "origin": []}
-    runs, verdicts = collect.measured(jobs), store.read_csv(folder / "verdicts.csv")
+    runs, verdicts = collect.measured(jobs), frames.read_csv(folder / "verdicts.csv")
     records = traces.records(jobs)
     return {
         **base,

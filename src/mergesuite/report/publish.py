@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mergesuite.core import store
+from mergesuite.core import frames, store
 from mergesuite.errors import UserError
 from mergesuite.report.wording import factor, interval
 
@@ -54,7 +54,7 @@ def publish(paper_folder: Path, profile: str, results: Path) -> None:
     text = readme.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise UserError(f"{readme} lacks the lines {BEGIN} and {END}: add them")
-    verdicts, runs = (store.read_csv(source / f"{name}.csv") for name in ("verdicts", "runs"))
+    verdicts, runs = (frames.read_csv(source / f"{name}.csv") for name in ("verdicts", "runs"))
     made = block(verdicts, runs, profile)
     head, _, rest = text.partition(BEGIN)
     store.write_text(readme, f"{head}{BEGIN}\n{made}\n{END}{rest.partition(END)[2]}")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from mergesuite.core import store
+from mergesuite.core import frames, store
 from mergesuite.experiment import spec
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import collect
@@ -244,9 +244,9 @@ def write(paper_folder: Path, profile: str, results: Path) -> list[Table]:
     """Write `tables/{results,reported,leakage,cost}.{csv,md,tex}` of `results/profile/paper`."""
     jobs = Jobs(paper_folder.name, profile, str(results))
     folder = Path(jobs.folder)
-    made = make(jobs.paper, collect.measured(jobs), store.read_csv(folder / "verdicts.csv"))
+    made = make(jobs.paper, collect.measured(jobs), frames.read_csv(folder / "verdicts.csv"))
     for table in made:
-        store.write_csv(folder / "tables" / f"{table.name}.csv", table.numbers)
+        frames.write_csv(folder / "tables" / f"{table.name}.csv", table.numbers)
         store.write_text(folder / "tables" / f"{table.name}.md", markdown(table))
         store.write_text(folder / "tables" / f"{table.name}.tex", latex(table))
     return made

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mergesuite.core.store import read_csv
+from mergesuite.core.frames import read_csv
 from mergesuite.errors import UserError
 from mergesuite.experiment import settings
 from mergesuite.experiment.jobs import Jobs
