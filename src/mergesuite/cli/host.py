@@ -28,15 +28,21 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mergesuite import cli
-from mergesuite.core import digests
 
 VARIABLE = "MERGESUITE_HOST"
-PRELOADED = ("mergesuite.stages.train", "mergesuite.stages.merge", "mergesuite.stages.evaluate")
+PRELOADED = (
+    "mergesuite.cli.commands",
+    "mergesuite.cli.parser",
+    "mergesuite.stages.train",
+    "mergesuite.stages.merge",
+    "mergesuite.stages.evaluate",
+)
 """Imported before the first job is taken."""
 WHEN_IDLE = (
     "torch._dynamo",
@@ -161,7 +167,7 @@ def serve(folder: Path, path: Path) -> None:
     code = _code_on_disk()
     for name in PRELOADED:
         importlib.import_module(name)
-    later = [digests.prepare, *(partial(importlib.import_module, name) for name in WHEN_IDLE)]
+    later = _when_idle()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         unfinished = path.with_suffix(".new")
         server.bind(str(unfinished))
@@ -177,6 +183,15 @@ def serve(folder: Path, path: Path) -> None:
             elif later:
                 later.pop(0)()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _when_idle() -> list[Callable[[], Any]]:
+    """What a job would do before it computes, in the order of need: read the package, import."""
+    from mergesuite.core import digests  # a client pays for neither
+    from mergesuite.experiment import declared
+
+    reading = [declared.methods, declared.families, declared.datasets, digests.prepare]
+    return [*reading, *(partial(importlib.import_module, name) for name in WHEN_IDLE)]
 
 
 def _owner_has_ended(folder: Path) -> bool:
