@@ -1,11 +1,17 @@
-"""What each rank of `test_ranks.py` runs: searches whose outcome rank 0 writes as JSON."""
+"""The searches of `test_ranks.py`, on any number of processes; rank 0 writes the outcome as JSON.
+
+As a program it is torchrun for several numbers of processes, one after another, which are forked
+from it so that torch is imported once.
+"""
 
 import hashlib
 import json
 import sys
+import uuid
 from pathlib import Path
 
 import torch
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from mergesuite import data, models
 from mergesuite.core import ranks, streams
@@ -32,6 +38,7 @@ def outcome(name, params, levers, group):
     levers = dict(levers)
     module = models.build("resnet8-w8", 10, streams.generator("ranks"))
     images, labels = data.load("digits", sizes={"search": 170}).search
+    images = images[..., ::2, ::2]
     reestimate(module, images)
     space = WeightSpace(module)
     base = space.flatten(module.state_dict())
@@ -57,8 +64,8 @@ def outcome(name, params, levers, group):
     return [accepted, score, digest]
 
 
-def main(out):
-    """Play every case."""
+def play(out):
+    """Play every case as one of the ranks."""
     group = ranks.join(torch.device("cpu"))
     results = {case: outcome(*how, group) for case, how in CASES.items()}
     if group.rank == 0:
@@ -66,5 +73,15 @@ def main(out):
     ranks.leave()
 
 
+def launch(processes, out):
+    """What `torchrun --standalone` does, but for new interpreters."""
+    config = LaunchConfig(
+        1, 1, processes, run_id=uuid.uuid4().hex, rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0", start_method="fork", monitor_interval=0.05,
+    )  # fmt: skip
+    elastic_launch(config, play)(out)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    for processes in map(int, sys.argv[2:]):
+        launch(processes, f"{sys.argv[1]}/{processes}.json")
