@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -203,6 +204,14 @@ def made(root: Path, name: str = "mega", profile: str = "laptop") -> Iterator[tu
     folder.mkdir(parents=True)
     with mock.patch.dict(os.environ, {config.FOLDER: str(folder.parent)}):
         yield folder, _make(folder, profile, root / "results")
+
+
+@contextmanager
+def copied(root: Path, to: Path) -> Iterator[tuple[Path, Path]]:
+    """The same of a copy, in `to`, of what was `made` in `root`."""
+    shutil.copytree(root, to, dirs_exist_ok=True)
+    with mock.patch.dict(os.environ, {config.FOLDER: str(to / "replications")}):
+        yield to / "replications/mega", to / "results"
 
 
 def _make(folder: Path, profile: str, results: Path) -> Path:

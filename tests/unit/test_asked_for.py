@@ -18,9 +18,9 @@ RUNS = "snakemake --cores all .*laptop/mega/runs.csv"
 
 
 @pytest.fixture
-def work(tmp_path):
+def work(compared, tmp_path):
     """A finished paper, and the tables of `evaluate` that its runs.csv is of."""
-    with fixture.made(tmp_path) as (folder, results):
+    with fixture.copied(compared, tmp_path) as (folder, results):
         jobs = Jobs(folder.name, "laptop", str(results))
         write_metrics(jobs, pd.read_csv(Path(jobs.folder) / "runs.csv"))
         yield folder, results, jobs
@@ -112,7 +112,6 @@ READERS = {
 def test_what_reads_the_table_refuses(work, reader, change):
     spoil, message = WRONG[change]
     folder, results, jobs = work
-    compare.write(folder, "laptop", results)
     rewrite(jobs, spoil(read(jobs)))
 
     with pytest.raises(UserError, match=f"{message}.*{RUNS}"):
@@ -136,7 +135,7 @@ def test_collect_joins_the_seeds_that_are_asked_for_and_no_others(work):
 
 
 def test_figures_and_page_leave_the_folders_of_other_seeds_alone(work):
-    folder, results, jobs = work
+    _, results, jobs = work
     trace = pd.read_csv(Path(jobs.run("mega-pair", 0)) / "trace.csv")
     before = traces.read(jobs), traces.records(jobs)
     fixture.write_run(jobs, "mega-pair", 7, trace, spec=OLD)
@@ -146,7 +145,6 @@ def test_figures_and_page_leave_the_folders_of_other_seeds_alone(work):
 
     assert [(t.entry, t.seed) for t in after[0]] == [(t.entry, t.seed) for t in before[0]]
     assert after[1] == before[1]
-    compare.write(folder, "laptop", results)
     commands = {
         row["subject"]: row["runs"]
         for row in page.section(*work[:1], "laptop", results)["commands"]

@@ -8,15 +8,12 @@ import pytest
 import report_fixture as fixture
 
 from mergesuite.experiment.jobs import Jobs
-from mergesuite.judge import compare
 from mergesuite.report import figures, traces
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    with fixture.made(tmp_path_factory.mktemp("figures")) as (folder, results):
-        compare.write(folder, "laptop", results)
-        figures.write(folder, "laptop", results)
+def made(drawn, tmp_path_factory):
+    with fixture.copied(drawn, tmp_path_factory.mktemp("figures")) as (folder, results):
         yield folder, results
 
 

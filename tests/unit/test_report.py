@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 import pytest
 import report_fixture as fixture
 
-from mergesuite.judge import compare
 from mergesuite.report import figures, page
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "path", "use"}
@@ -47,10 +46,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    with fixture.made(tmp_path_factory.mktemp("report")) as (folder, results):
-        compare.write(folder, "laptop", results)
-        figures.write(folder, "laptop", results)
+def made(drawn, tmp_path_factory):
+    with fixture.copied(drawn, tmp_path_factory.mktemp("report")) as (folder, results):
         folders = [folder, folder.with_name("other")]
         shutil.copytree(folder, folders[1])
         shutil.copytree(results / "laptop" / "mega", results / "laptop" / "other")

@@ -12,9 +12,8 @@ from mergesuite.report import markup, tables, wording
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    with fixture.made(tmp_path_factory.mktemp("tables")) as (folder, results):
-        compare.write(folder, "laptop", results)
+def written(compared, tmp_path_factory):
+    with fixture.copied(compared, tmp_path_factory.mktemp("tables")) as (folder, results):
         made = {table.name: table for table in tables.write(folder, "laptop", results)}
     return made, results / "laptop" / "mega" / "tables"
 
