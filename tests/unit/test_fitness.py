@@ -16,6 +16,7 @@ from mergesuite.models.batchnorm import reestimate
 from mergesuite.weights import WeightSpace
 
 N = 130  # no multiple of the chunk, and the last chunk is short
+SIDE = 16
 
 
 def draw(*shape, name="x"):
@@ -28,7 +29,7 @@ def problem():
     torch.set_num_threads(1)
     module = models.build("resnet8-w8", 10, streams.generator("net"))
     rng = streams.generator("images")
-    images = torch.randint(256, (N, 3, 32, 32), generator=rng, dtype=torch.uint8)
+    images = torch.randint(256, (N, 3, SIDE, SIDE), generator=rng, dtype=torch.uint8)
     reestimate(module, images)
     module.eval()
     with torch.no_grad():
@@ -179,7 +180,7 @@ def test_inputs_are_normalised_as_asked():
 
 def test_a_network_without_batchnorm_is_scored(problem):
     _, _, images, labels, _ = problem
-    module = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, 10))
     space = WeightSpace(module)
     vectors = draw(2, space.dim, name="linear")
     evaluator = Evaluator(module, space, images, labels)
@@ -190,7 +191,9 @@ def test_a_network_without_batchnorm_is_scored(problem):
 @pytest.mark.parametrize("features", [6, 8])
 def test_the_order_of_images_does_not_show_in_a_cross_entropy(problem, features):
     """With six features, the place in a batch moves a logit's last digit on many CPUs."""
-    _, _, images, labels, _ = problem
+    _, _, _, labels, _ = problem
+    rng = streams.generator("large images")
+    images = torch.randint(256, (N, 3, 32, 32), generator=rng, dtype=torch.uint8)
     module = nn.Sequential(nn.Conv2d(3, features, 32), nn.Flatten(), nn.Linear(features, 10))
     space = WeightSpace(module)
     vectors = 0.1 * draw(6, space.dim, name="six features")
