@@ -25,10 +25,10 @@ import scipy.optimize
 import scipy.stats
 import torch
 from numpy.typing import NDArray
+from statsmodels.stats.multitest import multipletests
 from tqdm import tqdm
 
 from mergesuite.core import digests, frames, provenance, store, streams
-from mergesuite.judge.stats import holm
 from mergesuite.methods import create
 
 Array = NDArray[np.float64]
@@ -277,7 +277,7 @@ def summarise(runs: pd.DataFrame, comparisons: list[Comparison]) -> pd.DataFrame
     table = pd.DataFrame(
         rows, columns=["method", "against", "function", "d", "ours", "theirs", "verdict", "p"]
     )
-    table["p"] = [f"{p:.2g}" for p in holm(table["p"].tolist())]
+    table["p"] = [f"{p:.2g}" for p in np.asarray(multipletests(table["p"], method="holm")[1])]
     return table
 
 

@@ -38,6 +38,7 @@ def ill(papers):
 
 
 MEGA = {"use": "mega", "protocol": "released", "params": {"population": 4, "generations": 3}}
+LEAKY = {**MEGA, "leaky": True, "fitness": {"split": "test"}}
 SMALLER = {"params": {"population": 3}}
 
 
@@ -63,13 +64,37 @@ SMALLER = {"params": {"population": 3}}
             "doubt", "claims.beats-average.batchnorm", "soup-clean optimised re-estimate", "full",
         ),
         (
-            {"claims": {"gain-two": {"clean_batchnorm": "keep"}}},
-            "doubt", "claims.gain-two.clean_batchnorm", "soup-clean optimised", "laptop",
+            {"claims": {"gain-two": {"against": "best-parent-bn-pair"}}},
+            "doubt", "claims.gain-two.against", "best-parent-bn was picked under re-est", "laptop",
+        ),
+        (
+            {"claims": {"x": {"text": "x", "subject": "soup-clean-pair", "batchnorm": "re-estimate",
+                              "against": "best-parent-pair"}}},
+            "doubt", "claims.x.against", "best-parent was picked under keep", "laptop",
+        ),
+        (
+            {"claims": {"gain": {"interest": 0.005, "because": "x"}}},
+            "error", "claims.gain-two.interest", "more than half of the reported", "full",
+        ),
+        (
+            {"claims": {"beats-average": {"metric": "cross_entropy", "direction": "lower"}}},
+            "error", "claims.beats-average", "say how much cross_entropy", "full",
         ),
         ({"replicates": 2}, "doubt", "claims.beats-average", "2 replicates", "laptop"),
         (
             {"methods": {"m": {**MEGA, "leaky": True, "fitness": {"split": "test"}}}},
-            "doubt", "methods.m", "leaky, and no entry", "full",
+            "doubt", "methods.m", "leaky, and no twin", "full",
+        ),
+        (
+            {"methods": {"m": {**LEAKY, "twin": "n"}, "n": {**MEGA, "part": "parameters",
+                         "fitness": {"batchnorm": "re-estimate"}}}},
+            "doubt", "methods.m.twin", "more than its images: part, fitness.batchnorm", "full",
+        ),
+        (
+            {"populations": {"p": {"model": "parent"}}, "claims": {"x": {"text": "x", "subject":
+             "m-p", "against": "average-p"}},
+             "methods": {"m": {**LEAKY, "twin": "n"}, "n": {**MEGA, "populations": ["pair"]}}},
+            "doubt", "claims.x", "n, the twin of m, is not run on its population", "full",
         ),
         (
             {"methods": {"m": MEGA}, "profiles": {"smoke": {"methods": {"m": SMALLER}}}},
@@ -86,7 +111,7 @@ SMALLER = {"params": {"population": 3}}
             "doubt", "methods.m", "run on no population", "full",
         ),
         (
-            {"methods": {"best-parent": None}, "claims": None},
+            {"methods": {"best-parent": None, "best-parent-bn": None}, "claims": None},
             "doubt", "methods", "no entry uses best-parent", "full",
         ),
         ({"profiles": {"laptop": {"reduced": None}}}, "doubt", "reduced", "does not say", "laptop"),
@@ -116,9 +141,15 @@ def test_all_errors_of_a_spec_are_found(ill):
 
 
 def test_a_leaky_entry_with_a_twin_is_no_doubt(ill):
-    leaky = {**MEGA, "leaky": True, "fitness": {"split": "test"}}
-    twin = {**MEGA, "fitness": {"split": "search"}}
-    assert doctor.findings(ill({"methods": {"leaky": leaky, "twin": twin}}), "full") == []
+    methods = {"seen": {**LEAKY, "twin": "held-out"}, "held-out": MEGA}
+    assert doctor.findings(ill({"methods": methods}), "full") == []
+
+
+def test_more_searches_are_no_replicates(ill):
+    change = {"replicates": 2, "methods": {"soup": {"searches": 5}, "soup-clean": {"searches": 5}}}
+    found = doctor.findings(ill(change), "full")
+    assert {f.where for f in found} == {"claims.gain-two", "claims.beats-average"}
+    assert all("2 replicates" in f.what for f in found)
 
 
 def test_a_readme_without_markers_is_a_doubt(ill):

@@ -8,6 +8,7 @@ import pytest
 import report_fixture as fixture
 
 from mergesuite.experiment.jobs import Jobs
+from mergesuite.judge.gains import leakage
 from mergesuite.report import figures, traces
 
 
@@ -47,8 +48,8 @@ def test_bytes_depend_on_the_data_alone(made, tmp_path):
         ("fitness", ["pair", "deep", "mega-clean", "mega †", "best parent, search"]),
         ("segment", ["parent A", "accuracy (%)", "cross-entropy (nats)", "BatchNorm keep"]),
         ("gains", ["mean-parent", "mega-released †", "BatchNorm re-estimate"]),
-        ("reported", ["pair-gain †", "deep-average", "cheap", "measured, protocol clean"]),
-        ("leakage", ["protocol published †", "protocol clean"]),
+        ("reported", ["pair-gain †", "deep-average", "cheap", "held-out twin", "less than of int"]),
+        ("leakage", ["held-out twin", "the leak adds", "leaky search †", "mega"]),
     ],
 )
 def test_what_a_figure_names(made, name, words):
@@ -94,10 +95,63 @@ def test_a_treatment_that_is_off_the_scale_is_in_the_legend(made):
     assert "BatchNorm average" in [text.get_text() for text in drawn.legends[0].get_texts()]
 
 
+def test_the_waterfall_adds_up_under_the_treatment_that_was_searched(made):
+    paper, runs = jobs_of(made).paper, fixture.runs()
+    table = leakage(paper, runs).set_index(["subject", "batchnorm"])
+
+    (axis,) = figures.leaks(paper, runs).axes
+
+    bars = [bar for bar in axis.patches if bar.get_height()]
+    assert len(bars) == 3 * 2  # two populations, mega alone has a twin
+    twin, added, gain = bars[:3]
+    row = table.loc[("mega-pair", "keep")]
+    assert twin.get_height() == pytest.approx(100 * row["twin_gain"])
+    assert (added.get_y(), added.get_height()) == pytest.approx(
+        (100 * row["twin_gain"], 100 * row["excess"])
+    )
+    assert added.get_y() + added.get_height() == pytest.approx(gain.get_height())
+
+
+def test_without_leaky_searches_the_figure_says_so(made):
+    runs = fixture.runs()
+    honest = runs[~runs["leaky"].astype(bool)]
+
+    drawn = figures.leaks(jobs_of(made).paper, honest)
+
+    assert "No leaky search" in drawn.texts[0].get_text()
+
+
+def test_what_is_not_run_or_not_tested_is_said_or_left_out(made):
+    verdicts = pd.read_csv(made[1] / "laptop/mega/verdicts.csv")
+    nothing = ["difference", "low", "high"]
+    verdicts.loc[verdicts["claim"] == "grid", ["verdict", *nothing]] = ["not run", *[np.nan] * 3]
+
+    drawn = figures.reported(verdicts)
+
+    names = [tick.get_text() for axis in drawn.axes for tick in axis.get_yticklabels()]
+    assert set(names) == {"pair-gain †", "deep-average", "grid", "cheap", "fast", "loss"}
+    assert "not run" in [text.get_text() for text in drawn.axes[0].texts]
+    only = verdicts[verdicts["claim"] == "scales"]
+    assert "no claims" in figures.reported(only).texts[0].get_text()
+
+
+def test_the_band_of_interest_is_on_the_side_of_the_claim(made):
+    verdicts = pd.read_csv(made[1] / "laptop/mega/verdicts.csv")
+
+    bands = {}
+    for axis in figures.reported(verdicts).axes:
+        grey = [line for line in axis.lines if line.get_label() == "less than of interest"]
+        names = [tick.get_text() for tick in axis.get_yticklabels()]
+        bands |= {n: tuple(b.get_xdata()) for n, b in zip(names, grey, strict=True)}
+    assert bands["pair-gain †"] == pytest.approx((0, 0.5))
+    assert bands["cheap"] == pytest.approx((1, 1.5))
+    assert bands["loss"] == pytest.approx((0, -0.005))
+
+
 def test_scores_become_fractions(made):
     found = traces.read(jobs_of(made))
 
-    assert {t.entry for t in found} == {"mega", "mega-released", "mega-clean"}
+    assert {t.entry for t in found} == {"mega", "mega-released", "mega-held-out", "mega-clean"}
     assert all(t.frame["best"].between(0.6, 0.9).all() for t in found)
 
 

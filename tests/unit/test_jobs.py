@@ -1,7 +1,9 @@
 """From a paper.yaml to jobs: arguments that the command line reads back, groups, measurements."""
 
 import shlex
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -15,7 +17,7 @@ from mergesuite.experiment import config, declared, flags, identity, loading
 from mergesuite.experiment import jobs as planning
 from mergesuite.experiment.settings import Data, Merge, Network, Recipe
 from mergesuite.experiment.strict import checked
-from mergesuite.stages import record
+from mergesuite.stages import hits, record
 
 PAPER = {
     "title": "t",
@@ -217,7 +219,49 @@ def test_several_fine_tunes_may_start_at_the_only_seed_of_one_ancestor(jobs):
     )
     one = "results/full/mine/train/ancestor/s0/model.safetensors"
     assert [work.start("spiking", seed) for seed in range(3)] == [one, one, one]
-    assert work.seeds("ancestor") == range(1)
+    assert work.seeds("ancestor") == [0]
+
+
+OFTEN = {"methods": {"mega": {"searches": 2}, "polish": {"searches": 3}}}
+
+
+def test_several_searches_of_the_same_parents_are_runs_of_their_own(jobs):
+    work = jobs(change=OFTEN)
+    merged = "results/full/mine/merge"
+    assert work.seeds("mega-pair") == [0, 1, 2, 1000, 1001, 1002]
+    assert work.runs("mega-pair")[3] == f"{merged}/mega-pair/s1000"
+    assert work.parents("mega-pair", 1001) == work.parents("mega-pair", 1)
+    assert work.parent_files("mega-pair", 2001) == work.parent_files("mega-pair", 1)
+    assert "--seed" not in work.merge_arguments("mega-pair", 1001)  # the rule says it
+    assert work.merge_arguments("mega-pair", 1001) == work.merge_arguments("mega-pair", 1)
+
+
+def test_a_budget_is_that_of_the_same_search_or_of_the_only_one(jobs):
+    merged, work = "results/full/mine/merge", jobs(change=OFTEN)
+    budgets = [work.budget("polish-pair", seed) for seed in (2, 1002, 2002)]
+    assert budgets == [f"{merged}/mega-pair/s{seed}/run.json" for seed in (2, 1002, 2)]
+    assert len({work.spec("polish-pair", seed) for seed in (2, 1002, 2002)}) == 1
+
+
+def test_one_evaluation_measures_all_searches_of_a_replicate(jobs):
+    work = jobs(change=OFTEN)
+    folders = [f"results/full/mine/merge/{run}" for run in (
+        "mega-pair/s1", "mega-pair/s1001", "polish-pair/s1", "polish-pair/s1001",
+        "polish-pair/s2001", "average-pair/s1",
+    )]  # fmt: skip
+    assert work.measured("pair", 1) == folders
+    words = shlex.split(work.evaluate_arguments("pair", 1))
+    assert words[1 : 1 + len(folders)] == folders
+    assert work.measured_files("pair", 1)[2] == f"{folders[1]}/model.safetensors"
+    of_pair = [name for name in work.metrics() if "/pair/" in name]
+    assert [name[-2:] for name in of_pair] == ["s0", "s1", "s2"]
+
+
+def test_more_searches_leave_the_others_as_they_are(jobs):
+    before, after = jobs(), jobs(change=OFTEN)
+    for subject in ("mega-pair", "polish-pair", "average-pair"):
+        for seed in range(3):
+            assert before.spec(subject, seed) == after.spec(subject, seed)
 
 
 STACKED = {
@@ -236,7 +280,7 @@ def test_the_result_of_a_merge_may_be_merged_again(jobs):
     assert work.parent_files("soup-second", 2) == [
         files[0], records[0], files[1], records[1],
     ]  # fmt: skip
-    assert work.seeds("soup-second") == range(3)  # as many as there are of the fewest
+    assert work.seeds("soup-second") == [0, 1, 2]  # as many as there are of the fewest
     assert set(work.groups) == {"trained_models", "second", "pair", "cycles"}
     assert work.merge_arguments("soup-second", 0).count("--model resnet8-w8") == 1
     edited = jobs(change=loading.overlay(STACKED, {"models": {"net": {"recipe": {"lr": 0.5}}}}))
@@ -266,7 +310,7 @@ def files_of(folder):
 
 def test_a_population_may_be_made_of_files(jobs, tmp_path):
     work = jobs(change=GIVEN)
-    assert work.seeds("average-given") == range(3)
+    assert work.seeds("average-given") == [0, 1, 2]
     assert set(work.groups) == {"given"}  # net is not trained: it says what the files are of
     with pytest.raises(UserError, match="put the file there") as caught:
         work.parents("average-given", 0)
@@ -330,8 +374,9 @@ TINY = {
             "populations": ["pair"],
             "fitness": {"batchnorm": "re-estimate", "batchnorm_images": 20},
             "params": {"evaluations": 4},
+            "searches": 2,
         },
-        "cma": {"use": "cma-es", "populations": ["pair"], "budget_of": "random"},
+        "cma": {"use": "cma-es", "populations": ["pair"], "budget_of": "random", "searches": 2},
     },
 }
 
@@ -348,6 +393,23 @@ def test_what_the_stages_write_is_what_was_planned(jobs, tmp_path):
             there = store.read_json(tmp_path / work.run(subject, seed) / "run.json")
             assert (subject, there["spec"]) == (subject, work.spec(subject, seed))
             assert (subject, there["code"]) == (subject, work.code(subject))
+    searches = [Path(work.run("random-pair", seed)) for seed in (0, 1000)]
+    first, second = (store.sha256(run / "model.safetensors") for run in searches)
+    assert first != second
+    assert store.read_json(Path(work.run("cma-pair", 1000)) / "run.json")["seed"] == 1000
+    assert measured_seeds(work) == {"average-pair": {0}, "random-pair": {0, 1000},
+                                    "cma-pair": {0, 1000}}  # fmt: skip
+
+
+def measured_seeds(work):
+    """Subject -> seeds in the table that one evaluation of `pair` makes."""
+    words = ["evaluate", *shlex.split(work.evaluate_arguments("pair", 0))]
+    commands.run(parse([*words, "--device", "cpu", "--out", "metrics.csv"]))
+    table = pd.read_csv("metrics.csv")
+    assert {key[:2] for key in hits.read(Path("metrics.csv"))} == {
+        (subject, int(seed)) for subject, seed in zip(table.subject, table.seed, strict=True)
+    }
+    return {str(subject): set(part["seed"]) for subject, part in table.groupby("subject")}
 
 
 def in_order(work):

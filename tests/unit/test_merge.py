@@ -15,6 +15,8 @@ from mergesuite.models.batchnorm import statistics_names
 from mergesuite.stages import merge
 from mergesuite.stages.merge import asked_of, with_budget
 from mergesuite.stages.problem import Problem
+from mergesuite.stages.search import make_evaluator
+from mergesuite.weights import WeightSpace
 
 NETWORK = Network(build="resnet8-w8")
 DATA = Data.model_validate({"name": "digits", "sizes": {"fit": 60, "search": 40, "test": 20}})
@@ -225,3 +227,33 @@ def test_what_takes_all_parents_alike_costs_no_forward_pass(parents, tmp_path, u
     record, *_ = merged(parents, {"use": use}, tmp_path / use)
     images = record["cost"]["forward_images"]
     assert images == (3 * 40 if use == "best-parent" else 0)
+
+
+def test_copies_are_one_parent_up_to_noise(problem, parents, tmp_path):
+    how = {"use": "random-search", "params": {**RANDOM, "include_parents": True}}
+    record, _ = merged(parents, {**how, "parents": "copies"}, tmp_path)
+    assert record["mixes"] is False
+    weights = store.load_weights(tmp_path / "model.safetensors")
+    origins = [problem.load(path) for path in parents]
+    apart = [
+        max(float((weights[name] / old[name] - 1).abs().nan_to_num(0).max()) for name in weights
+            if weights[name].is_floating_point())
+        for old in origins
+    ]  # fmt: skip
+    # Noise of a thousandth: five deviations are beyond any of so few draws.
+    assert min(apart) < 6 * merge.COPY_NOISE < sorted(apart)[1]
+
+
+def test_permuted_labels_are_the_same_ones_of_other_images(problem):
+    module, how = problem.network(0), Merge.model_validate({"use": "uniform-average"})
+    space = WeightSpace(module, how.part)
+
+    def labels(kind, seed):
+        fitness = how.fitness.model_copy(update={"labels": kind})
+        return make_evaluator(problem, space, module, fitness, seed)._labels
+
+    true, permuted = labels("true", 0), labels("permuted", 0)
+    assert not torch.equal(true, permuted)
+    assert torch.equal(true.sort().values, permuted.sort().values)
+    assert torch.equal(permuted, labels("permuted", 0))
+    assert not torch.equal(permuted, labels("permuted", 1))

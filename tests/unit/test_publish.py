@@ -9,30 +9,53 @@ def finished(folder, text):
     (folder / "r/laptop/p/figures").mkdir(parents=True)
     (folder / "p").mkdir()
     (folder / "p/README.md").write_text(text)
-    verdict = {
-        "text": "a gains", "verdict": "within noise", "why": "0 is inside", "effect": "difference",
-        "difference": 0.01, "low": -0.02, "high": 0.04, "n": 5,
-    }  # fmt: skip
-    pd.DataFrame([verdict]).to_csv(folder / "r/laptop/p/verdicts.csv")
+    common = {"verdict": "no gain", "why": "0 is inside", "effect": "difference", "n": 5}
+    common |= {"family": "primary", "level": 0.9875}
+    verdicts = [
+        {"text": "a gains", "metric": "accuracy", "difference": 0.01, "low": -0.02, "high": 0.04}
+        | {"pairs_needed": 12},
+        {"text": "less loss", "metric": "cross_entropy", "difference": -0.0297, "low": -0.04}
+        | {"high": -0.019, "pairs_needed": float("nan"), "family": "secondary"},
+        {"text": "cheap", "metric": "forward_images", "difference": 9.9, "low": 9.1, "high": 10.4}
+        | {"effect": "ratio", "pairs_needed": 3},
+        {"text": "large", "verdict": "not comparable", "why": "no data", "n": 0, "effect": None},
+    ]
+    table = pd.DataFrame([common | row for row in verdicts])
+    table.to_csv(folder / "r/laptop/p/verdicts.csv")
     pd.DataFrame([{"commit": "abc", "device": "CPU X"}]).to_csv(folder / "r/laptop/p/runs.csv")
     (folder / "r/laptop/p/figures/gains.svg").write_text("<svg/>")
     return folder / "p", "laptop", folder / "r"
 
 
 def test_the_block_is_replaced_and_the_rest_stays(tmp_path):
-    text = f"before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n"
+    text = f"before\n{publish.BEGIN}\nreplace me\n{publish.END}\nafter\n"
     paper = finished(tmp_path, text)
     publish.publish(*paper)
     publish.publish(*paper)
     made = (tmp_path / "p/README.md").read_text()
     assert made.startswith("before\n")
     assert made.endswith("after\n")
-    assert "old" not in made
-    assert made.count("within noise") == 1
-    assert "+1.00 [\u22122.00, +4.00]" in made
+    assert "replace me" not in made
+    assert made.count("a gains") == 1
     assert "abc" in made
     assert "CPU X" in made
     assert (tmp_path / "r/published/laptop/p/figures/gains.svg").read_text() == "<svg/>"
+
+
+def test_every_effect_is_in_its_own_unit_with_family_and_pairs_needed(tmp_path):
+    publish.publish(*finished(tmp_path, f"{publish.BEGIN}\n{publish.END}\n"))
+    lines = (tmp_path / "p/README.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
+    head, rows = cells[0], {row[0]: row for row in cells[2:]}
+
+    assert head == [
+        "claim", "family", "verdict", "measured", "level", "n", "pairs needed", "why",
+    ]  # fmt: skip
+    assert rows["a gains"][3:7] == ["+1.00 [\u22122.00, +4.00] points", "98.8 %", "5", "12"]
+    assert rows["less loss"][3] == "\u22120.030 [\u22120.040, \u22120.019] nats"
+    assert rows["less loss"][1::5] == ["secondary", "no number"]
+    assert rows["cheap"][3] == "9.9 [9.1, 10.4] \u00d7"
+    assert rows["large"][2:7] == ["not comparable", *["\u2013"] * 4]
 
 
 def test_a_readme_without_markers_is_left_alone(tmp_path):

@@ -4,9 +4,11 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 import report_fixture as fixture
 
+from mergesuite.judge.verdict import MEANINGS
 from mergesuite.report import figures, page
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "path", "use"}
@@ -89,8 +91,56 @@ def test_verdicts_come_first_with_reason_and_interval(made):
 
     start = text.index('id="verdicts"')
     first = text[start : text.index("<section")]
-    for word in ("only under leakage", "reproduced", "within noise", "+1.76 [+1.60, +1.92]"):
+    for word in ("only under leakage", "reproduced", "no gain", "+1.81 [+1.64, +1.98]"):
         assert word in first
+    assert "98.3 % interval, 5 pairs" in first
+
+
+def claims_of(text, heading):
+    """The part of the verdicts below a heading of a family."""
+    first = text[text.index('id="verdicts"') : text.index("<section")]
+    return re.split("<h[34]", first.partition(heading)[2])[0]
+
+
+def test_a_claim_says_what_could_have_been_seen_and_what_would_tell(made):
+    verdicts = pd.read_csv(made[1] / "laptop/mega/verdicts.csv").set_index("claim")
+    row = verdicts.loc["grid"]
+
+    ours = claims_of(made[2], "Our own questions")
+
+    assert f"could have seen <b>±{100 * row['detectable']:.2f}</b> points" in ours
+    assert "of interest from <b>0.50</b> points (half a point at most)" in ours
+    assert f"pairs that would tell: <b>{row['pairs_needed']:.0f}</b>" in ours
+    assert "of interest from <b>0.005</b> nats (as much as half a point of accuracy here)" in ours
+
+
+def test_a_leaky_claim_stands_beside_its_twin(made):
+    theirs = claims_of(made[2], "What the paper claims")
+
+    assert "held-out twin mega-held-out-pair <b>\u22120.04 [" in theirs
+    assert "the leak adds <b>+1.85 [" in theirs
+    assert theirs.count("the leak adds") == 1
+
+
+def test_families_and_what_is_not_tested_have_headings_of_their_own(made):
+    theirs = claims_of(made[2], "What the paper claims")
+    ours = claims_of(made[2], "Our own questions")
+    left = claims_of(made[2], "is not tested here")
+
+    assert theirs.count("<li>") == 4
+    assert ours.count("<li>") == 2
+    assert "Merging scales to &lt;twenty&gt; networks." in left
+    assert "Twenty networks would take a day." in left
+    assert "twenty" not in theirs + ours
+
+
+def test_every_word_is_explained_in_one_line_and_counted(made):
+    start = made[2].index('id="verdicts"')
+    words = made[2][start : made[2].index("</dl>", start)]
+
+    for name, meaning in MEANINGS.items():
+        assert f">{name}</span></dt><dd><b>" in words
+        assert f"&middot; {meaning}</dd>" in words
 
 
 def test_every_figure_has_a_name_for_screen_readers(made):

@@ -139,6 +139,31 @@ def test_a_profile_is_laid_over_the_base(tmp_path):
             },
             "ens is an ensemble, which is no network",
         ),
+        # Twins, searches, claims
+        ({"methods": {"mega": {"twin": "best"}}}, "methods.mega.twin: a leaky entry has a twin"),
+        (
+            {
+                "methods": {
+                    "seen": {
+                        "use": "mega",
+                        "protocol": "released",
+                        "leaky": True,
+                        "fitness": {"split": "test"},
+                        "twin": "seen",
+                    }
+                }
+            },
+            "methods.seen.twin: a leaky entry has a twin that is not leaky",
+        ),
+        ({"methods": {"mega": {"twin": "bestt"}}}, r"twin: .* \(did you mean 'best'"),
+        ({"methods": {"mega": {"searches": 0}}}, "searches"),
+        ({"models": {"net": {"seeds": 1001}}}, "models.net.seeds"),
+        ({"claims": {"c": {"family": "tertiary"}}}, "family"),
+        ({"claims": {"c": {"interest": 0.01, "because": "x"}}}, "may be 0.005 at most"),
+        ({"claims": {"c": {"interest": 0.001}}}, "interest needs a reason"),
+        ({"claims": {"c": {"margin": 0.01}}}, "claims.c.margin: unknown key"),
+        ({"untested": {"d": {"text": "x"}}}, "untested.d.why"),
+        ({"untested": {"c": {"text": "x", "why": "y"}}}, "untested.c: a claim that is tested"),
         # Shorthands
         ({"shared": {"ga": {"population": 4}}}, "shared.ga: nothing is like it"),
         (
@@ -300,13 +325,52 @@ def test_what_is_shared_is_taken_over_and_a_profile_changes_it_everywhere(tmp_pa
 def test_controls_come_after_the_entries_and_may_be_changed_or_removed(tmp_path):
     base, small = short(tmp_path), short(tmp_path, "smoke")
     assert list(base.methods) == [
-        "mega", "cma-es", "random-search", "train-on", "best-parent", "average", "greedy-soup",
-        "ens-logits", "ens-probs",
+        "mega", "cma-es", "random-search", "train-on", "best-parent", "best-parent-bn",
+        "best-parent-on-test", "average", "greedy-soup", "ens-logits", "ens-probs",
     ]  # fmt: skip
     assert "cma-es" not in small.methods
     assert base.methods["train-on"].budget_of == "mega"
     assert base.methods["train-on"].params == {"lr": 0.5}
     assert base.methods["greedy-soup"].fitness == base.methods["mega"].fitness
+
+
+def test_the_best_parent_is_picked_as_trained_reestimated_and_on_test(tmp_path):
+    methods = short(tmp_path).methods
+    names = ("best-parent", "best-parent-bn", "best-parent-on-test")
+    found = {
+        name: (m.use, m.leaky, m.fitness.split, m.fitness.batchnorm, m.fitness.images)
+        for name in names for m in [methods[name]]
+    }  # fmt: skip
+    assert found == {
+        "best-parent": ("best-parent", False, "search", "keep", None),
+        "best-parent-bn": ("best-parent", False, "search", "re-estimate", None),
+        "best-parent-on-test": ("best-parent", True, "test", "keep", None),
+    }
+    assert methods["best-parent-bn"].fitness == methods["greedy-soup"].fitness
+    assert methods["best-parent-on-test"].protocol == "released"
+
+
+def test_a_search_seed_belongs_to_its_replicate(tmp_path):
+    paper = loading.paper(write(tmp_path, {"methods": {"mega": {"searches": 3}}}))
+    assert paper.seeds("mega-pair") == [0, 1, 1000, 1001, 2000, 2001]
+    assert paper.seeds("best-pair") == [0, 1]
+    assert paper.parents("pair", 2001) == paper.parents("pair", 1)
+    assert paper.parents("epochs", 1003) == paper.parents("epochs", 3)
+
+
+LEAKY = {
+    "use": "mega", "protocol": "released", "leaky": True, "fitness": {"split": "test"},
+    "populations": ["pair"],
+}  # fmt: skip
+
+
+def test_a_leaky_result_has_the_twin_of_its_entry(tmp_path):
+    change = {"methods": {"seen": {**LEAKY, "twin": "mega"}}}
+    paper = loading.paper(write(tmp_path, change))
+    assert paper.twin_of("seen-pair") == "mega-pair"
+    assert paper.twin_of("mega-pair") is paper.twin_of("net") is None
+    more = {"methods": {"seen": {**LEAKY, "twin": "mega", "populations": ["pair", "epochs"]}}}
+    assert loading.paper(write(tmp_path, more)).twin_of("seen-epochs") is None
 
 
 def test_a_claim_over_rows_is_one_claim_for_each(tmp_path):

@@ -54,17 +54,18 @@ RUN = f"{RESULTS}/{{profile}}/{{paper}}"
 RUN_QUOTED = "/".join(
     [shlex.quote(RESULTS), "{wildcards.profile}", "{wildcards.paper}"]
 )
-FIGURES = ["fitness", "segment", "gains", "reported", "leakage"]
-TABLES = ["results", "reported", "leakage", "cost"]
+FIGURES = ["fitness", "segment", "gains", "reported", "leakage", "null"]
+TABLES = ["results", "reported", "leakage", "selection", "cost"]
 
 
-# The image that `--sdm apptainer` runs jobs in.
-IMAGE = None
-if workflow.deployment_settings.deployment_method:
-    IMAGE = checked(settings.container, CONFIG)
+def image(wildcards):
+    """The image that `--sdm apptainer` runs jobs in; asked for without it too."""
+    if not workflow.deployment_settings.deployment_method:
+        return None
+    return checked(settings.container, CONFIG)
 
 
-container: IMAGE
+container: image
 
 
 wildcard_constraints:

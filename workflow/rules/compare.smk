@@ -28,6 +28,7 @@ rule compare:
         ),
         gains=f"{RUN}/gains.csv",
         leakage=f"{RUN}/leakage.csv",
+        calibration=f"{RUN}/calibration.csv",
     log:
         f"{RUN}/logs/compare.log",
     params:

@@ -140,6 +140,13 @@ def _accept(options: Namespace) -> None:
     print(f"{count} numbers pinned in {folder / 'expected.csv'}")
 
 
+def _plan_study(options: Namespace) -> None:
+    from mergesuite.judge import plan
+    from mergesuite.report.plan import shown
+
+    print(shown(plan.of_results(options.paper, options.profile, options.results)))
+
+
 def _doctor(options: Namespace) -> None:
     from mergesuite.cli import doctor
 
@@ -194,6 +201,7 @@ COMMANDS = {
     "report": _report,
     "check": _check,
     "accept": _accept,
+    "plan-study": _plan_study,
     "doctor": _doctor,
     "new-paper": _new_paper,
 }

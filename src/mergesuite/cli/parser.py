@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     stages = parser.add_subparsers(dest="stage", required=True, parser_class=Parser)
     for add in (
         _add_list, _add_data, _add_train, _add_merge, _add_evaluate, _add_paper_stages,
-        _add_report, _add_check, _add_accept, _add_doctor, _add_new_paper,
+        _add_report, _add_check, _add_accept, _add_plan_study, _add_doctor, _add_new_paper,
     ):  # fmt: skip
         add(stages)
     return parser
@@ -194,6 +194,17 @@ def _add_check(stages) -> None:
     )
     _add_papers(stage)
     stage.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_plan_study(stages) -> None:
+    stage = _stage(
+        stages,
+        "plan-study",
+        "from a pilot run: what each claim would need to be decided, and its price",
+        "mergesuite plan-study --paper cade --profile laptop",
+    )
+    stage.add_argument("--paper", required=True, help="a folder of replications/")
+    _add_profile(stage)
 
 
 def _add_accept(stages) -> None:

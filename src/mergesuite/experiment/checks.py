@@ -29,10 +29,11 @@ def _names(made: Paper) -> list[str]:
         for name in entry.populations:
             errors += _missing(f"methods.{slug}.populations", name, made.populations)
         errors += _missing(f"methods.{slug}.budget_of", entry.budget_of, made.methods)
+        errors += _missing(f"methods.{slug}.twin", entry.twin, made.methods)
     for name in made.run:
         errors += _missing("run", name, made.populations)
     for slug, claim in made.claims.items():
-        for name in (claim.subject, claim.against, claim.clean):
+        for name in (claim.subject, claim.against):
             errors += _missing(f"claims.{slug}", name, made.all_subjects())
     return errors
 
@@ -52,7 +53,8 @@ def _same_names(made: Paper) -> list[str]:
         if name in seen:
             errors.append(f"{seen[name]} and {what} are both called {name!r}: rename one of them")
         seen[name] = what
-    return errors
+    twice = sorted(made.claims.keys() & made.untested.keys())
+    return errors + [f"untested.{slug}: a claim that is tested has this name" for slug in twice]
 
 
 def _circles(made: Paper) -> list[str]:
@@ -100,6 +102,9 @@ def _misfits(made: Paper) -> list[str]:
         errors += _unfilled(made, slug) + _not_networks(made, slug)
     for slug in made.active_models():
         errors += _too_few_starts(made, slug)
+    for slug, entry in made.methods.items():
+        if entry.twin and (not entry.leaky or made.methods[entry.twin].leaky):
+            errors.append(f"methods.{slug}.twin: a leaky entry has a twin that is not leaky")
     for slug, parts in made.all_subjects().items():
         other = parts and made.methods[parts[0]].budget_of
         if parts and other and f"{other}-{parts[1]}" not in made.all_subjects():

@@ -19,7 +19,7 @@ from mergesuite.core.imagefiles import listing
 from mergesuite.errors import UserError, nearest
 from mergesuite.experiment import config, declared, flags, identity, resources
 from mergesuite.experiment.settings import Data, Merge, Network, digest
-from mergesuite.experiment.spec import Checkpoint, Paper
+from mergesuite.experiment.spec import Checkpoint, Paper, replicate_of
 
 TRAINED = "trained_models"
 """The group of all models in an evaluation; no name in a spec has an underscore."""
@@ -47,8 +47,8 @@ class Jobs:
         return f"{self.folder}/{stage}/{subject}/s{seed}"
 
     @remembered
-    def seeds(self, subject: str) -> range:
-        """The seeds of a model, or the replicates of ENTRY-POPULATION."""
+    def seeds(self, subject: str) -> list[int]:
+        """The seeds of a model, or of the searches of ENTRY-POPULATION."""
         return self.paper.seeds(subject)
 
     def runs(self, subject: str) -> list[str]:
@@ -105,7 +105,12 @@ class Jobs:
         """The run.json whose budget a merge gets."""
         entry, population = self._parts(subject)
         other = self.paper.methods[entry].budget_of
-        return f"{self.run(f'{other}-{population}', seed)}/run.json" if other else None
+        return f"{self.run(*self._budget_run(other, population, seed))}/run.json" if other else None
+
+    def _budget_run(self, other: str, population: str, seed: int) -> tuple[str, int]:
+        """Whose budget a search gets: that of the same search, or of the only one there is."""
+        subject = f"{other}-{population}"
+        return subject, seed if seed in self.seeds(subject) else replicate_of(seed)
 
     def manifest(self, model: str) -> str:
         """The manifest of the data that a model is trained on."""
@@ -119,21 +124,26 @@ class Jobs:
             found.setdefault(parts[1] if parts else TRAINED, []).append(subject)
         return found
 
-    def measured(self, group: str, seed: int) -> list[str]:
-        """The run folders that one evaluation reads."""
-        return [self.run(s, seed) for s in self.groups[group] if seed in self.seeds(s)]
+    def measured(self, group: str, replicate: int) -> list[str]:
+        """The run folders that one evaluation reads: all searches of a replicate."""
+        return [
+            self.run(subject, seed)
+            for subject in self.groups[group]
+            for seed in self.seeds(subject)
+            if replicate_of(seed) == replicate
+        ]
 
-    def measured_files(self, group: str, seed: int) -> list[str]:
+    def measured_files(self, group: str, replicate: int) -> list[str]:
         """The weights and the records in these folders."""
         names = ("model.safetensors", "run.json")
-        return [f"{folder}/{name}" for folder in self.measured(group, seed) for name in names]
+        return [f"{folder}/{name}" for folder in self.measured(group, replicate) for name in names]
 
     def metrics(self) -> list[str]:
         """The tables of all evaluations, without their ending."""
         return [
-            f"{self.folder}/evaluate/{group}/s{seed}"
+            f"{self.folder}/evaluate/{group}/s{replicate}"
             for group, subjects in self.groups.items()
-            for seed in range(max(len(self.seeds(subject)) for subject in subjects))
+            for replicate in sorted({replicate_of(x) for s in subjects for x in self.seeds(s)})
         ]
 
     # What commands are told
@@ -160,10 +170,10 @@ class Jobs:
         how = Merge.model_validate(self._merge(subject))
         return shlex.join([*flags.words(how), *self._problem(self.paper.model_of(subject))])
 
-    def evaluate_arguments(self, group: str, seed: int) -> str:
+    def evaluate_arguments(self, group: str, replicate: int) -> str:
         """What `mergesuite evaluate` is told, beside device and out."""
         population = [] if group == TRAINED else ["--population", group]
-        return shlex.join(["--runs", *self.measured(group, seed), *population])
+        return shlex.join(["--runs", *self.measured(group, replicate), *population])
 
     def _merge(self, subject: str) -> dict[str, Any]:
         entry = self.paper.methods[self._parts(subject)[0]]
@@ -229,7 +239,7 @@ class Jobs:
             return identity.spec(identity.training(network, data, recipe, begun))
         parents = [self._spec_of(of) for of in self.paper.parents(parts[1], seed)]
         other = self.paper.methods[parts[0]].budget_of
-        budget = self.spec(f"{other}-{parts[1]}", seed) if other else None
+        budget = self.spec(*self._budget_run(other, parts[1], seed)) if other else None
         how = Merge.model_validate(self._merge(subject))
         return identity.spec(identity.merging(network, data, how, parents, budget))
 

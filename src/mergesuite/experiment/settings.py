@@ -113,6 +113,9 @@ class Fitness(Strict):
         None, ge=1, description="score by the unweighted mean over batches of this size (released)"
     )
     redraw: bool = Field(False, description="draw the images anew at each DE epoch")
+    labels: Literal["true", "permuted"] = Field(
+        "true", description="permuted: of other images of the split, so that no gain is real"
+    )
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
         "float32", description="of the network while it is scored; final numbers are float32 always"
     )
@@ -136,9 +139,10 @@ class Merge(Strict):
     fitness: Fitness = Field(
         Fitness.model_validate({}), description="e.g. split=search images=2000"
     )
-    parents: Literal["all", "best"] = Field(
+    parents: Literal["all", "best", "copies"] = Field(
         "all",
-        description="best: the same search from copies of the best parent alone",
+        description="best: the same search from the best parent alone; copies: from copies of it "
+        "that differ by noise, so that there is nothing to merge",
         json_schema_extra={"flag": "--from"},
     )
     leaky: bool = Field(False, description="the search may see test images")

@@ -46,7 +46,7 @@ class Model(Network):
     """A network that is trained once per seed."""
 
     recipe: Recipe = Recipe.model_validate({})
-    seeds: int = Field(1, ge=1, description="how many are trained: seeds 0..seeds-1")
+    seeds: int = Field(1, ge=1, le=1000, description="how many are trained: seeds 0..seeds-1")
     start: File | None = Field(
         None,
         description="what training starts at: a model (the same seed, or its only one), or a file "
@@ -99,6 +99,12 @@ class Method(Merge):
 
     populations: list[Slug] = Field(default_factory=list, description="default: all")
     budget_of: Slug | None = Field(None, description="entry whose budget this one gets")
+    twin: Slug | None = Field(
+        None, description="of a leaky entry: the one that searches the same way on held-out images"
+    )
+    searches: int = Field(
+        1, ge=1, le=99, description="search seeds for each set of parents; their mean counts"
+    )
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
@@ -119,10 +125,18 @@ class Method(Merge):
         return self
 
 
+MOST_OF_INTEREST = 0.005
+"""Of a gain in accuracy: half a point. A claim may ask for less, never for more."""
+MOST_FACTOR_OF_INTEREST = 1.5
+
+
 class Claim(Strict):
-    """A sentence of the paper as a comparison that can be measured."""
+    """A sentence of the paper as a comparison that can be measured, or a question of our own."""
 
     text: str = Field(description="what is claimed, in our words")
+    family: Literal["primary", "secondary"] = Field(
+        "primary", description="primary: the paper claims it; secondary: our own question"
+    )
     subject: Subject = Field(description="ENTRY-POPULATION, or a model")
     against: Subject = Field(description="the same, for what it is compared with")
     metric: str = "accuracy"
@@ -131,14 +145,36 @@ class Claim(Strict):
     direction: Literal["higher", "lower"] = "higher"
     reported: list[str] = Field(default_factory=list, description="rows of reported.csv: subject")
     reported_against: list[str] = Field(default_factory=list, description="rows: the best counts")
-    clean: Subject | None = Field(
-        None, description="subject of the same claim under protocol clean"
+    interest: float | None = Field(
+        None,
+        gt=0,
+        description="smallest gain (or factor) of interest; default: half a point, or half of what "
+        "is reported if that is less",
     )
-    clean_batchnorm: Literal["keep", "average", "re-estimate"] = "re-estimate"
-    margin: float = Field(0.01, gt=0, description="equivalence margin, in units of the metric")
+    because: str = Field("", description="why the interest is what it is")
     ratio: float | None = Field(
-        None, gt=0, description="claimed factor between the two, for claims such as '10 x cheaper'"
+        None, gt=1, description="claimed factor between the two, for claims such as '10 x cheaper'"
     )
+
+    @model_validator(mode="after")
+    def _interested(self) -> Self:
+        if self.interest is None:
+            return self
+        if not self.because:
+            raise ValueError("interest needs a reason: say because: ...")
+        most = MOST_OF_INTEREST if self.ratio is None else MOST_FACTOR_OF_INTEREST
+        if (self.metric == "accuracy" or self.ratio) and self.interest > most:
+            raise ValueError(f"interest is {self.interest:g}, and may be {most:g} at most")
+        if self.ratio and self.interest <= 1:
+            raise ValueError("interest of a ratio is a factor above 1")
+        return self
+
+
+class Untested(Strict):
+    """A claim of the paper that this experiment does not test, so that no reader misses it."""
+
+    text: str = Field(description="what is claimed, in our words")
+    why: str = Field(description="why it is not tested: what one would need")
 
 
 Unit = Literal[
@@ -178,6 +214,15 @@ class Reported(Strict):
         return self.value * SCALES.get(self.unit, 1.0)
 
 
+SEARCH = 1000
+"""Search k of replicate r has the seed 1000 k + r: more of either leave the others as they are."""
+
+
+def replicate_of(seed: int) -> int:
+    """The set of parents that a search seed belongs to."""
+    return seed % SEARCH
+
+
 class Paper(Strict):
     """A replication: who is trained, what is merged by which method, and what is claimed.
 
@@ -191,8 +236,11 @@ class Paper(Strict):
     populations: dict[Slug, Population]
     methods: dict[Slug, Method]
     claims: dict[Slug, Claim] = Field(default_factory=dict)
+    untested: dict[Slug, Untested] = Field(default_factory=dict)
     run: list[Slug] = Field(default_factory=list, description="populations to run; default: all")
-    replicates: int = Field(5, ge=1, description="most populations made of the trained seeds")
+    replicates: int = Field(
+        5, ge=1, le=1000, description="most populations made of the trained seeds"
+    )
     reduced: str = Field("", description="why values cannot be compared with the paper's, if so")
     deviations: list[str] = Field(default_factory=list)
 
@@ -202,16 +250,19 @@ class Paper(Strict):
         if spec.files:
             made = len(spec.files) // spec.take
         elif spec.models:
-            made = min(len(self.seeds(name)) for name in spec.models)
+            made = min(len({replicate_of(x) for x in self.seeds(name)}) for name in spec.models)
         else:
             seeds = self.models[spec.model or ""].seeds
             made = seeds if spec.epochs else seeds // spec.take
         return min(made, self.replicates)
 
-    def seeds(self, subject: str) -> range:
-        """The seeds of a model, or the replicates of ENTRY-POPULATION."""
+    def seeds(self, subject: str) -> list[int]:
+        """The seeds of a model, or of the searches of ENTRY-POPULATION (see `replicate_of`)."""
         parts = self.all_subjects()[subject]
-        return range(self.count(parts[1]) if parts else self.models[subject].seeds)
+        if parts is None:
+            return list(range(self.models[subject].seeds))
+        searches, count = self.methods[parts[0]].searches, self.count(parts[1])
+        return [SEARCH * k + replicate for k in range(searches) for replicate in range(count)]
 
     def active(self) -> list[str]:
         """The populations that this profile runs, and those whose results they merge."""
@@ -265,6 +316,13 @@ class Paper(Strict):
             for population in entry.populations or self.populations:
                 yield f"{slug}-{population}", (slug, population)
 
+    def twin_of(self, subject: str) -> str | None:
+        """The same search on held-out images, if a leaky subject has one that is run."""
+        parts = self.all_subjects()[subject]
+        entry = self.methods[parts[0]] if parts else None
+        twin = f"{entry.twin}-{parts[1]}" if parts and entry and entry.twin else None
+        return twin if twin in self.all_subjects() else None
+
     def model_of(self, subject: str) -> str:
         """A model itself, or the one whose networks are merged in ENTRY-POPULATION."""
         parts = self.all_subjects()[subject]
@@ -286,9 +344,9 @@ class Paper(Strict):
             return None
         return Checkpoint(spec.start, 0 if self.models[spec.start].seeds == 1 else seed)
 
-    def parents(self, population: str, replicate: int) -> list[Checkpoint | Path]:
-        """The members of one replicate of a population; files are relative to this folder."""
-        spec = self.populations[population]
+    def parents(self, population: str, seed: int) -> list[Checkpoint | Path]:
+        """The members that a search seed merges; files are relative to this folder."""
+        spec, replicate = self.populations[population], replicate_of(seed)
         if spec.models:
             return [Checkpoint(name, replicate) for name in spec.models]
         name, mine = spec.model or "", slice(replicate * spec.take, (replicate + 1) * spec.take)

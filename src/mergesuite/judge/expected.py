@@ -3,9 +3,10 @@
 On one machine the workflow repeats itself to the digit. On another, sums of floats round
 differently and a training soon takes another path, as if it had another seed. So a tolerance is
 the half width of a prediction interval: where the mean of as many new seeds would fall. With few
-seeds a standard deviation is itself a guess; each subject's variance is therefore moderated by the
-median of its kind (Smyth 2004, with `PRIOR_DF` degrees of freedom), and the level is shared out
-over all pinned numbers, so that a table without any change fails in one of 1 / `FALSE_ALARM` cases.
+seeds a standard deviation is itself a guess; each subject's variance is therefore moderated by
+those of its kind (Smyth 2004: how much they differ says how much they are worth to each other),
+and the level is shared out over all pinned numbers. Pinned are accuracies and, because luck that
+parents share cancels in them, gains over the best parent: these see a smaller drift.
 """
 
 from __future__ import annotations
@@ -16,89 +17,114 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy import stats as scipy_stats
 
 from mergesuite.core import frames
+from mergesuite.errors import UserError
+from mergesuite.experiment import spec
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import collect
+from mergesuite.judge.gains import gain_rows
+from mergesuite.judge.samples import by_replicate
+from mergesuite.judge.stats import Prior, quantile, variance_prior
 
 KEY = ["subject", "batchnorm", "metric", "split"]
 COLUMNS = [
     *KEY, "mean", "sd", "n", "tolerance", "profile", "device", "torch", "mergesuite", "commit",
     "date",
 ]  # fmt: skip
-PINNED = ("accuracy", "evaluations_asked")
+GAIN = "gain"
+"""As a metric: accuracy minus that of the population's best parent, replicate by replicate."""
+PINNED = ("accuracy", GAIN, "evaluations_asked")
 """What is pinned: the result, and how much search it took. Seconds belong to the machine."""
-FALSE_ALARM = 0.05
-PRIOR_DF = 10
-UNKNOWN_SD = 0.02
-"""Taken for an accuracy when no subject of its kind has two seeds."""
+FALSE_ALARM = 0.0025
+"""Of one paper's table, so that a `check` of four papers has one false alarm in a hundred."""
+FEW = Prior(0.02**2, 4.0)
+"""Taken where a kind has fewer than two variances to learn from."""
 
 
-def accept(runs: pd.DataFrame, profile: str, provenance: Mapping[str, str]) -> pd.DataFrame:
+def accept(
+    paper: spec.Paper, runs: pd.DataFrame, profile: str, provenance: Mapping[str, str]
+) -> pd.DataFrame:
     """The rows of expected.csv that `runs` gives, one per subject, treatment, metric and split.
 
     Args:
-        runs: the tidy frame of one paper and profile.
+        paper: the experiment.
+        runs: its tidy frame.
         profile: its profile.
         provenance: `torch` and `mergesuite` versions and `date`; commit and device are in `runs`.
     """
-    table = _summaries(runs)
-    prior = _prior_variances(table)
-    level = FALSE_ALARM / max(1, len(table))
+    table = _summaries(paper, runs)
+    priors = _priors(table)
+    level = FALSE_ALARM / max(1, int((table["metric"] != "evaluations_asked").sum()))
     rows = []
     for row in table.to_dict("records"):
         group = (row["kind"], row["metric"], row["split"], row["batchnorm"])
         rows.append(
             {k: row[k] for k in [*KEY, "mean", "sd", "n", "device", "commit"]}
-            | {"tolerance": _tolerance(row, prior.get(group), level), "profile": profile}
+            | {"tolerance": _tolerance(row, priors.get(group, FEW), level), "profile": profile}
             | {k: provenance.get(k, "unknown") for k in ("torch", "mergesuite", "date")}
         )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _summaries(runs: pd.DataFrame) -> pd.DataFrame:
-    """Mean, sd and n per subject, with kind, device, commit and images."""
+def _summaries(paper: spec.Paper, runs: pd.DataFrame) -> pd.DataFrame:
+    """Mean, sd and n per subject, with kind, device, commit and images; n counts replicates."""
     rows = []
     kept = runs[runs["metric"].isin(PINNED) & (runs["split"] != "fit")]
     for key, part in kept.groupby(KEY, sort=True):
-        first = part.iloc[0]
-        rows.append(
-            dict(zip(KEY, key if isinstance(key, tuple) else (key,), strict=True))
-            | {"mean": float(part["value"].mean()), "sd": float(part["value"].std())}
-            | {"n": len(part), "images": float(first["n"]), "kind": first["kind"]}
-            | {"device": first["device"], "commit": first["commit"]}
-        )
+        named = dict(zip(KEY, key if isinstance(key, tuple) else (key,), strict=True))
+        seeds = {int(s): float(v) for s, v in zip(part["seed"], part["value"], strict=True)}
+        rows.append(named | _about(part) | _spread(by_replicate(seeds)))
+    about = {row["subject"]: row for row in rows if row["metric"] == "accuracy"}
+    for row, sides in gain_rows(paper, runs):
+        if row["against"] == "best-parent" and row["subject"] in about:
+            named = {k: row[k] for k in ("subject", "batchnorm", "split")} | {"metric": GAIN}
+            a, b = by_replicate(sides["a"]), by_replicate(sides["b"])
+            pairs = {r: a[r] - b[r] for r in sorted(a.keys() & b.keys())}
+            rows.append(about[row["subject"]] | named | _spread(pairs))
     names = [*KEY, "mean", "sd", "n", "images", "kind", "device", "commit"]
     return pd.DataFrame(rows, columns=names)
 
 
-def _prior_variances(table: pd.DataFrame) -> dict[tuple[Any, ...], float]:
-    """Median variance over the subjects of one kind, metric, split and treatment."""
-    known = table[table["n"] > 1]
-    groups = known.groupby(["kind", "metric", "split", "batchnorm"])["sd"]
-    return {key: float((sd**2).median()) for key, sd in groups if isinstance(key, tuple)}
+def _about(part: pd.DataFrame) -> dict[str, Any]:
+    first = part.iloc[0]
+    named = {name: first[name] for name in ("kind", "device", "commit")}
+    return {**named, "images": float(first["n"])}
 
 
-def _tolerance(row: Mapping[Any, Any], prior: float | None, level: float) -> float:
+def _spread(values: Mapping[int, float]) -> dict[str, Any]:
+    column = pd.Series(list(values.values()), dtype=float)
+    return {"mean": float(column.mean()), "sd": float(column.std()), "n": len(column)}
+
+
+def _priors(table: pd.DataFrame) -> dict[tuple[Any, ...], Prior]:
+    """What the subjects of one kind, metric, split and treatment say of each other's variance."""
+    known = table[(table["n"] > 1) & (table["metric"] != "evaluations_asked")]
+    found = {}
+    for key, part in known.groupby(["kind", "metric", "split", "batchnorm"]):
+        if isinstance(key, tuple) and len(part) > 1:
+            floor = 1 / part["images"]  # a spread below one image is the grid's, not the runs'
+            sd = part["sd"].where(part["sd"] > floor, floor)
+            found[key] = variance_prior(sd**2, part["n"] - 1)
+    return found
+
+
+def _tolerance(row: Mapping[Any, Any], prior: Prior, level: float) -> float:
     """Half width of the prediction interval for the mean of `n` new seeds, plus one image.
 
     An evaluation count does not depend on chance and has no tolerance unless it varied.
     """
     n, own = int(row["n"]), float(row["sd"])
-    accuracy = row["metric"] == "accuracy"
-    if not accuracy and not own > 0:
+    if row["metric"] == "evaluations_asked" and not own > 0:
         return 0.0
-    if prior is None:
-        prior = UNKNOWN_SD**2
-    own_df = n - 1
-    df = own_df + PRIOR_DF
-    variance = (PRIOR_DF * prior + (own_df * own**2 if own_df else 0.0)) / df
-    half = float(scipy_stats.t.ppf(1 - level / 2, df)) * math.sqrt(2 * variance / n)
-    return half + (1 / row["images"] if accuracy else 0.0)
+    variance, df = prior.moderated(0.0 if math.isnan(own) else own**2, n - 1)
+    half = quantile(1 - level, df) * math.sqrt(2 * variance / n)
+    return half + (1 / row["images"] if row["metric"] != "evaluations_asked" else 0.0)
 
 
-def check(runs: pd.DataFrame, expected: pd.DataFrame, profile: str | None = None) -> pd.DataFrame:
+def check(
+    paper: spec.Paper, runs: pd.DataFrame, expected: pd.DataFrame, profile: str | None = None
+) -> pd.DataFrame:
     """Each pinned and each measured number with its status.
 
     `ok`; `drift`: outside the tolerance; `missing`: pinned, but not measured or with fewer seeds;
@@ -106,7 +132,7 @@ def check(runs: pd.DataFrame, expected: pd.DataFrame, profile: str | None = None
     """
     if profile is not None:
         expected = expected[expected["profile"] == profile]
-    measured = {tuple(r[k] for k in KEY): r for r in _summaries(runs).to_dict("records")}
+    measured = {tuple(r[k] for k in KEY): r for r in _summaries(paper, runs).to_dict("records")}
     rows = []
     for pinned in expected.to_dict("records"):
         found = measured.pop(tuple(pinned[k] for k in KEY), None)
@@ -134,15 +160,20 @@ def _status(pinned: Mapping[Any, Any], found: Mapping[Any, Any] | None) -> dict[
 def check_paper(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
     """`check` of `results/profile/paper/runs.csv` against `paper_folder/expected.csv`.
 
-    A paper without expected.csv has nothing pinned.
-
     Raises:
-        UserError: runs.csv is not of what paper.yaml asks for now.
+        UserError: runs.csv is not of what paper.yaml asks for now, or nothing is pinned for this
+            profile: then there is nothing that could fail.
     """
-    runs = collect.measured(Jobs(paper_folder.name, profile, str(results)))
+    jobs = Jobs(paper_folder.name, profile, str(results))
+    runs = collect.measured(jobs)
     file = paper_folder / "expected.csv"
     pinned = frames.read_csv(file) if file.is_file() else pd.DataFrame(columns=COLUMNS)
-    return check(runs, pinned, profile)
+    if not len(pinned[pinned["profile"] == profile]):
+        raise UserError(
+            f"{file} has nothing pinned for profile {profile}, so no run could fail: pin it with "
+            f"`mergesuite accept --paper {paper_folder.name} --profile {profile}`"
+        )
+    return check(jobs.paper, runs, pinned, profile)
 
 
 def accept_paper(
@@ -153,8 +184,8 @@ def accept_paper(
     Raises:
         UserError: runs.csv is not of what paper.yaml asks for now.
     """
-    runs = collect.measured(Jobs(paper_folder.name, profile, str(results)))
-    made = accept(runs, profile, {**versions, "date": date})
+    jobs = Jobs(paper_folder.name, profile, str(results))
+    made = accept(jobs.paper, collect.measured(jobs), profile, {**versions, "date": date})
     file = paper_folder / "expected.csv"
     parts = [made]
     if file.is_file():

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mergesuite.experiment import spec
-from mergesuite.judge.samples import PAIRED, Where, contrast, resolution, samples
+from mergesuite.judge.samples import PAIRED, Where, by_replicate, contrast, resolution, samples
 
 GAIN_COLUMNS = (
     "subject",
@@ -22,6 +22,7 @@ GAIN_COLUMNS = (
     "batchnorm",
     "split",
     "against",
+    "baseline",
     "mean",
     "sd",
     "low",
@@ -31,76 +32,76 @@ GAIN_COLUMNS = (
     "spread_kind",
 )
 LEAKAGE_COLUMNS = (
-    "method",
-    "parents",
-    "population",
-    "entry",
-    "protocol",
-    "leaky",
-    "batchnorm",
-    "own",
-    "gain",
-    "low",
-    "high",
-    "n",
-    "share",
-    "excess",
-    "excess_low",
-    "excess_high",
-    "excess_n",
-    "search_gain",
-    "spread_kind",
-)
+    "subject", "entry", "method", "protocol", "population", "batchnorm", "twin",
+    "gain", "low", "high", "n", "twin_gain", "twin_low", "twin_high",
+    "excess", "excess_low", "excess_high", "spread_kind",
+)  # fmt: skip
+
+
+def baseline(paper: spec.Paper, kind: str, population: str, batchnorm: str) -> str | None:
+    """The best or mean parent that results under a BatchNorm treatment are compared with.
+
+    The best parent is the one that was picked on held-out images under that treatment, where there
+    is an entry for it: a parent that is best as trained need not be the best with other statistics,
+    and a weak parent would be counted as a gain. Statistics averaged over parents would only spoil
+    one, so there the parent is as trained. Nothing that was picked on test images is a baseline.
+    """
+    wanted = "re-estimate" if batchnorm == "re-estimate" else "keep"
+    fits = {
+        slug: (entry.fitness.split != "search", entry.fitness.batchnorm != wanted)
+        for slug, entry in paper.methods.items()
+        if entry.use == kind and not entry.leaky
+        if population in (entry.populations or paper.populations)
+    }
+    return f"{min(fits, key=lambda slug: fits[slug])}-{population}" if fits else None
 
 
 def gain_rows(
     paper: spec.Paper, runs: pd.DataFrame
 ) -> list[tuple[dict[str, Any], dict[str, dict[int, float]]]]:
-    """Each merged subject against its population's best and mean parent, with seed -> gain."""
+    """Each merged subject against its population's best and mean parent, with seed -> value."""
     rows = []
     merged = runs[(runs["kind"] == "merged") & (runs["metric"] == "accuracy")]
     merged = merged[merged["split"].isin(["search", "test"])]
-    baselines = {
-        (method.use, population): f"{entry}-{population}"
-        for entry, method in paper.methods.items()
-        for population in method.populations or paper.populations
-        if method.use in ("best-parent", "mean-parent")
-    }
     subjects = paper.subjects()
     for key, _ in merged.groupby(["subject", "split", "batchnorm"], sort=False):
         subject, split, batchnorm = (str(part) for part in key)
         if not (parts := subjects.get(subject)):
             continue
         where = Where("accuracy", split, batchnorm)
-        entry = paper.methods[parts[0]]
         for kind in ("best-parent", "mean-parent"):
-            against = baselines.get((kind, parts[1]), "")
+            against = baseline(paper, kind, parts[1], batchnorm)
             if not against or against == subject:
                 continue
             a, b = (samples(runs, name, where) for name in (subject, against))
-            if not b:
-                continue
-            row: dict[str, Any] = {
-                "subject": subject,
-                "entry": parts[0],
-                "method": entry.use,
-                "protocol": entry.protocol,
-                "leaky": entry.leaky,
-                "population": parts[1],
-                "batchnorm": batchnorm,
-                "split": split,
-                "against": kind,
-            }
-            row["step"] = resolution(runs, subject, where)
-            rows.append((row, {"a": a, "b": b}))
+            if b:
+                row = _named(paper, subject, where) | {"against": kind, "baseline": against}
+                row["step"] = resolution(runs, subject, where)
+                rows.append((row, {"a": a, "b": b}))
     return rows
+
+
+def _named(paper: spec.Paper, subject: str, where: Where) -> dict[str, Any]:
+    """The first columns of a row of gains."""
+    slug, population = paper.all_subjects()[subject] or ("-", "-")
+    entry = paper.methods[slug]
+    return {
+        "subject": subject,
+        "entry": slug,
+        "method": entry.use,
+        "protocol": entry.protocol,
+        "leaky": entry.leaky,
+        "population": population,
+        "batchnorm": where.batchnorm,
+        "split": where.split,
+    }
 
 
 def gains(paper: spec.Paper, runs: pd.DataFrame) -> pd.DataFrame:
     """Accuracy gained over the best and the mean parent, paired by replicate.
 
-    One row per merged subject, BatchNorm treatment, split (search, test) and baseline; both sides
-    have the same treatment, but for `average`, which would spoil a parent: it stays as trained.
+    One row per merged subject, BatchNorm treatment, split (search, test) and kind of baseline;
+    both sides have the same treatment, and `baseline` says which entry picked the parent under it.
     """
     rows = []
     for row, sides in gain_rows(paper, runs):
@@ -121,9 +122,8 @@ def gains(paper: spec.Paper, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pairs(sides: Mapping[str, Mapping[int, float]]) -> list[float]:
-    a, b = sides["a"], sides["b"]
-    values = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
-    return [value for value in values if math.isfinite(value)]
+    a, b = by_replicate(sides["a"]), by_replicate(sides["b"])
+    return [a[replicate] - b[replicate] for replicate in sorted(a.keys() & b.keys())]
 
 
 def gain_points(paper: spec.Paper, runs: pd.DataFrame) -> pd.DataFrame:
@@ -131,77 +131,32 @@ def gain_points(paper: spec.Paper, runs: pd.DataFrame) -> pd.DataFrame:
     rows = [
         {**row, "gain": value} for row, sides in gain_rows(paper, runs) for value in _pairs(sides)
     ]
-    return pd.DataFrame(rows, columns=[*GAIN_COLUMNS[:9], "gain"])
+    return pd.DataFrame(rows, columns=[*GAIN_COLUMNS[:10], "gain"])
 
 
 def leakage(paper: spec.Paper, runs: pd.DataFrame) -> pd.DataFrame:
-    """The same method under published, released and clean, side by side.
+    """Every leaky search beside its held-out twin, on the same parents and seeds.
 
-    One row per entry of a method that has more than one protocol, population and BatchNorm
-    treatment. `gain` is over the best parent on test. `share` is what protocol clean keeps of
-    this gain, and `excess` the rest: gain minus the clean entry's gain, paired by replicate.
-    `own` marks the treatment that the protocol prescribes: re-estimated for clean, else kept.
-    `search_gain` is the same gain on the split that clean searches use.
+    One row per leaky subject with a twin and BatchNorm treatment. `gain` and `twin_gain` are over
+    the best parent on test, `excess` is leaky minus twin, replicate by replicate: what the leak
+    alone is worth.
     """
     table = gains(paper, runs)
-    table = table[table["against"] == "best-parent"]
+    table = table[(table["against"] == "best-parent") & (table["split"] == "test")]
+    by_key = {(r["subject"], r["batchnorm"]): r for r in table.to_dict("records")}
     rows = []
-    for (method, parents), entries in _families(paper).items():
-        for record in table[table["entry"].isin(entries) & (table["split"] == "test")].to_dict(
-            "records"
-        ):
-            row = {str(k): v for k, v in record.items()}
-            clean = next((e for e in entries if paper.methods[e].protocol == "clean"), None)
-            rows.append(
-                {k: row[k] for k in LEAKAGE_COLUMNS if k in row}
-                | {"method": method, "parents": parents, "gain": row["mean"]}
-                | {"own": _is_own(row["protocol"], row["batchnorm"])}
-                | _excess(runs, table, row, clean)
-                | {"search_gain": _mean_gain(table, row["subject"], row["batchnorm"], "search")}
-            )
+    for (subject, batchnorm), row in by_key.items():
+        twin = paper.twin_of(str(subject))
+        beside = by_key.get((twin, batchnorm))
+        if twin is None or beside is None:
+            continue
+        where = Where("accuracy", "test", str(batchnorm))
+        a, b = samples(runs, str(subject), where), samples(runs, twin, where)
+        effect = contrast(a, b, step=resolution(runs, str(subject), where)).effect
+        rows.append(
+            {str(k): row[k] for k in LEAKAGE_COLUMNS if k in row}
+            | {"twin": twin, "gain": row["mean"], "twin_gain": beside["mean"]}
+            | {"twin_low": beside["low"], "twin_high": beside["high"]}
+            | {"excess": effect.mean, "excess_low": effect.low, "excess_high": effect.high}
+        )
     return pd.DataFrame(rows, columns=list(LEAKAGE_COLUMNS))
-
-
-def _is_own(protocol: str, batchnorm: str) -> bool:
-    return batchnorm == "-" or batchnorm == ("re-estimate" if protocol == "clean" else "keep")
-
-
-def _families(paper: spec.Paper) -> dict[tuple[str, str], list[str]]:
-    """(method, parents) -> its entries, where they differ in protocol."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for slug, entry in paper.methods.items():
-        found.setdefault((entry.use, entry.parents), []).append(slug)
-    return {
-        key: entries
-        for key, entries in found.items()
-        if len({paper.methods[entry].protocol for entry in entries}) > 1
-    }
-
-
-def _mean_gain(table: pd.DataFrame, subject: str, batchnorm: str, split: str) -> float:
-    rows = table[(table["subject"] == subject) & (table["batchnorm"] == batchnorm)]
-    values = rows[rows["split"] == split]["mean"].tolist()
-    return float(values[0]) if values else math.nan
-
-
-def _excess(
-    runs: pd.DataFrame, table: pd.DataFrame, row: Mapping[str, Any], clean: str | None
-) -> dict[str, float]:
-    """What this protocol gains beyond the clean one, under the same BatchNorm treatment."""
-    nothing = dict.fromkeys(("share", "excess", "excess_low", "excess_high"), math.nan)
-    if clean is None or row["protocol"] == "clean":
-        return {**nothing, "excess_n": 0}
-    counterpart = f"{clean}-{row['population']}"
-    where = Where("accuracy", "test", str(row["batchnorm"]))
-    a, b = samples(runs, str(row["subject"]), where), samples(runs, counterpart, where)
-    effect = contrast(a, b, step=resolution(runs, str(row["subject"]), where)).effect
-    kept = _mean_gain(table, counterpart, where.batchnorm, "test")
-    # A share of a gain that is nil, or of a loss, would be a number without a meaning.
-    share = kept / row["mean"] if row["low"] > 0 else math.nan
-    return {
-        "share": share,
-        "excess": effect.mean,
-        "excess_low": effect.low,
-        "excess_high": effect.high,
-        "excess_n": effect.n,
-    }

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, special
 from scipy import stats as scipy_stats
 
 LEVEL = 0.95
@@ -34,16 +35,6 @@ class Effect:
     df: float
 
 
-@dataclass(frozen=True)
-class Equivalence:
-    """Two one-sided tests: `p` is the larger of the two, `low` and `high` the 90 % interval."""
-
-    equivalent: bool
-    p: float
-    low: float
-    high: float
-
-
 def _finite(values: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(values, dtype=np.float64).reshape(-1)
     if not np.isfinite(array).all():
@@ -51,13 +42,18 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def _effect(mean: float, se: float, df: float, n: int, level: float) -> Effect:
+def quantile(level: float, df: float) -> float:
+    """How many standard errors a two-sided t interval reaches to either side."""
+    return float(scipy_stats.t.ppf(0.5 + level / 2, df))
+
+
+def of_standard_error(mean: float, se: float, df: float, n: int, level: float) -> Effect:
     """An effect from its standard error; without spread the interval is a point."""
     if math.isnan(se):
         return Effect(mean, math.nan, math.nan, n, math.nan, se, df)
     if se == 0:
         return Effect(mean, mean, mean, n, 0.0 if mean else 1.0, se, df)
-    half = float(scipy_stats.t.ppf(0.5 + level / 2, df)) * se
+    half = quantile(level, df) * se
     p = 2 * float(scipy_stats.t.sf(abs(mean) / se, df))
     return Effect(mean, mean - half, mean + half, n, p, se, df)
 
@@ -78,7 +74,7 @@ def t_interval(values: ArrayLike, level: float = LEVEL, resolution: float = 0.0)
         mean = float(array.mean()) if n else math.nan
         return Effect(mean, math.nan, math.nan, n, math.nan, math.nan, math.nan)
     sd = max(float(array.std(ddof=1)), resolution)
-    return _effect(float(array.mean()), sd / math.sqrt(n), n - 1, n, level)
+    return of_standard_error(float(array.mean()), sd / math.sqrt(n), n - 1, n, level)
 
 
 def paired_difference(
@@ -104,7 +100,7 @@ def welch_difference(
     variance = sum(parts)
     spread = parts[0] ** 2 / (len(first) - 1) + parts[1] ** 2 / (len(second) - 1)
     df = variance**2 / spread if spread else float(n - 1)
-    return _effect(float(first.mean() - second.mean()), math.sqrt(variance), df, n, level)
+    return of_standard_error(float(first.mean() - second.mean()), math.sqrt(variance), df, n, level)
 
 
 def log_ratio(a: ArrayLike, b: ArrayLike, paired: bool = True, level: float = LEVEL) -> Effect:
@@ -118,23 +114,6 @@ def log_ratio(a: ArrayLike, b: ArrayLike, paired: bool = True, level: float = LE
         raise ValueError("a ratio needs values above zero")
     test = paired_difference if paired else welch_difference
     return test(np.log(first), np.log(second), level)
-
-
-def equivalence(effect: Effect, target: float, margin: float, alpha: float = 0.05) -> Equivalence:
-    """Is the effect within `margin` of `target`? Two one-sided t tests (Schuirmann 1987)."""
-    if margin <= 0:
-        raise ValueError(f"the margin must be above zero, found {margin}")
-    if math.isnan(effect.se):
-        return Equivalence(False, math.nan, math.nan, math.nan)
-    if effect.se == 0:
-        inside = abs(effect.mean - target) < margin
-        return Equivalence(inside, 0.0 if inside else 1.0, effect.mean, effect.mean)
-    offset = effect.mean - target
-    above = float(scipy_stats.t.sf((offset + margin) / effect.se, effect.df))
-    below = float(scipy_stats.t.cdf((offset - margin) / effect.se, effect.df))
-    half = float(scipy_stats.t.ppf(1 - alpha, effect.df)) * effect.se
-    p = max(above, below)
-    return Equivalence(p < alpha, p, effect.mean - half, effect.mean + half)
 
 
 def holm(pvalues: Sequence[float]) -> list[float]:
@@ -159,3 +138,52 @@ def mcnemar(only_a: int, only_b: int) -> float:
     if only_a + only_b == 0:
         return 1.0
     return float(scipy_stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is known of a variance before it is measured: worth `df` degrees of freedom."""
+
+    variance: float
+    df: float
+
+    def moderated(self, variance: float, df: float) -> tuple[float, float]:
+        """A measured variance drawn to the prior's, and its degrees of freedom."""
+        if math.isinf(self.df):
+            return self.variance, math.inf
+        if df <= 0:
+            return self.variance, self.df
+        return (self.df * self.variance + df * variance) / (self.df + df), self.df + df
+
+
+def variance_prior(variances: ArrayLike, dfs: ArrayLike) -> Prior:
+    """The scaled inverse chi-square from which variances come (Smyth 2004, section 6.2).
+
+    Method of moments on their logarithms: how much these spread beyond what their own degrees of
+    freedom explain says how much the true variances differ.
+
+    Args:
+        variances: `(k,)` above zero, k of two at least.
+        dfs: `(k,)` degrees of freedom of each.
+    """
+    v, d = _finite(variances), _finite(dfs)
+    if len(v) < 2 or v.min() <= 0 or d.min() <= 0:
+        raise ValueError("needed are two variances above zero at least, each with freedom")
+    e = np.log(v) - special.digamma(d / 2) + np.log(d / 2)
+    beyond = float(e.var(ddof=1) - special.polygamma(1, d / 2).mean())
+    if beyond <= 0:
+        return Prior(math.exp(float(e.mean())), math.inf)
+    df = 2 * _inverse_trigamma(beyond)
+    shift = float(special.digamma(df / 2)) - math.log(df / 2)
+    return Prior(math.exp(float(e.mean()) + shift), df)
+
+
+def _inverse_trigamma(value: float) -> float:
+    """The y with trigamma(y) = `value`, above 0."""
+
+    # Trigamma falls from 1e16 to 1e-8 between the ends, about evenly on log scales.
+    def beyond(log: float) -> float:
+        return float(special.polygamma(1, math.exp(log))) - value
+
+    bracket = (math.log(1e-8), math.log(1e8))
+    return math.exp(optimize.root_scalar(beyond, bracket=bracket, method="brentq").root)

@@ -1,58 +1,75 @@
-"""From statistics to one of seven words: the only place where a claim gets its verdict.
+"""From one interval to one of nine words: the only place where a claim gets its verdict.
 
 `verdict` is pure, and `docs/verdicts.md` is its rule as a table. Whatever it is given is already
-turned so that more is better for the claim: a difference above 0, a ratio above 1.
+turned so that more is better for the claim and no effect is 0: differences in units of the metric,
+ratios as their logarithms. The interval is the one that is shown, and it is simultaneous over the
+claims of one family, so each word but "cannot tell yet" is wrong in at most 5 % of families.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 REPRODUCED = "reproduced"
+SMALLER = "smaller than reported"
 DIRECTION = "direction only"
-NOISE = "within noise"
+NO_GAIN = "no gain"
 CONTRADICTED = "contradicted"
 LEAKAGE = "only under leakage"
+CANNOT_TELL = "cannot tell yet"
 NOT_COMPARABLE = "not comparable"
 NOT_RUN = "not run"
-VERDICTS = (
-    REPRODUCED,
-    DIRECTION,
-    NOISE,
-    CONTRADICTED,
-    LEAKAGE,
-    NOT_COMPARABLE,
-    NOT_RUN,
-)
+
+MEANINGS = {
+    REPRODUCED: "the effect is there, more than half of the reported one, which one run could show",
+    SMALLER: "the effect is there, and less than what is reported",
+    DIRECTION: "the effect is there; its size is not shown, or cannot be compared",
+    NO_GAIN: "there is none as large as the smallest gain of interest",
+    CONTRADICTED: "the effect points the other way",
+    LEAKAGE: "there when the search sees test images, gone when the same search does not",
+    CANNOT_TELL: "the interval holds both no effect and a gain of interest: more pairs would tell",
+    NOT_COMPARABLE: "nothing that could be compared, or fewer than three pairs",
+    NOT_RUN: "the measurements are missing",
+}
+"""Every word in one line."""
+VERDICTS = tuple(MEANINGS)
+DECIDED = (REPRODUCED, SMALLER, DIRECTION, NO_GAIN, CONTRADICTED, LEAKAGE)
 
 COLOURS = {
     REPRODUCED: "#00704f",
+    SMALLER: "#3d6b1f",
     DIRECTION: "#1f5fa8",
-    NOISE: "#5f5f5f",
+    NO_GAIN: "#7a3b69",
     CONTRADICTED: "#b02a12",
     LEAKAGE: "#8a4b00",
+    CANNOT_TELL: "#5f5f5f",
     NOT_COMPARABLE: "#6b5b7b",
     NOT_RUN: "#767676",
 }
 """In figures and in the report; white text on each has a contrast above 4.5."""
 
-MEANINGS = {
-    REPRODUCED: "the effect is there and as large as reported, within the margin",
-    DIRECTION: "the effect is there; its size is not shown to be the reported one",
-    NOISE: "the 95 % interval includes no effect, or p is not below 0.05 among all claims",
-    CONTRADICTED: "the whole interval points the other way",
-    LEAKAGE: "there when the search sees test images, not there when it does not",
-    NOT_COMPARABLE: "fewer than three pairs, or nothing that could be compared",
-    NOT_RUN: "the measurements are missing",
-}
-
 ALPHA = 0.05
+"""Of a family of claims: its intervals miss a true effect in no more than this share of studies."""
 FEWEST = 3
 """With two pairs a t interval is 13 times its standard error wide: no evidence either way."""
 
-Side = Literal["in favour", "noise", "against", "unknown"]
+
+@dataclass(frozen=True)
+class Twin:
+    """The same search on held-out images, beside a leaky one.
+
+    Attributes:
+        low: lower end of the twin's own interval, at the level of the claim's.
+        high: upper end.
+        excess_low: lower end of the interval of leaky minus twin, pair by pair.
+        excess_high: upper end.
+    """
+
+    low: float
+    high: float
+    excess_low: float
+    excess_high: float
 
 
 @dataclass(frozen=True)
@@ -60,36 +77,40 @@ class Evidence:
     """What is known about one claim.
 
     Attributes:
-        missing: what has no measurements, in words; nothing else counts if there is any.
+        untestable: why the claim cannot be tested with what there is, in words.
+        missing: what has no measurements, in words.
         undefined: why the comparison has no number, in words (the ratio to a count of zero).
         n: pairs, or the smaller of two unpaired samples.
-        low: lower end of the 95 % interval, signed so that more is better for the claim.
+        low: lower end of the claim's interval.
         high: upper end.
-        p: of "no effect", Holm-adjusted over the paper's claims.
-        null: the value that means no effect: 0 for a difference, 1 for a ratio.
-        leaky: the subject's search may see test images.
-        protocol: the subject's.
-        clean: what the same claim shows under protocol clean; unknown if it was not measured.
-        reduced: why values cannot be compared with the paper's; empty if they can.
-        reported: whether the paper gives a value for this comparison.
-        equivalent: the measured difference is within the margin of the reported one.
-        ratio: the factor the paper claims, for claims about cost.
+        interest: the smallest gain that is of interest, above 0.
+        least: the smallest effect that counts as the reported one; None if none is reported.
+        reported: the reported effect.
+        run_low: lower end of where the effect of one more run falls.
+        run_high: upper end.
+        leaky: the search may see test images.
+        twin: the same search without them, if it was measured.
+        reduced: why sizes cannot be compared with the paper's; empty if they can.
+        needed: pairs that would tell, with 80 % power; None if no number of them would.
+        remark: what a reader must know beside the verdict; follows the reason.
     """
 
+    untestable: str = ""
     missing: tuple[str, ...] = ()
     undefined: str = ""
     n: int = 0
     low: float = math.nan
     high: float = math.nan
-    p: float = math.nan
-    null: float = 0.0
+    interest: float = math.nan
+    least: float | None = None
+    reported: float | None = None
+    run_low: float = math.nan
+    run_high: float = math.nan
     leaky: bool = False
-    protocol: str = "clean"
-    clean: Side = "unknown"
+    twin: Twin | None = None
     reduced: str = ""
-    reported: bool = False
-    equivalent: bool = False
-    ratio: float | None = None
+    needed: int | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,62 +121,68 @@ class Verdict:
     why: str
 
 
-def side(n: int, low: float, high: float, p: float, null: float = 0.0) -> Side:
-    """Which way an interval points; only a significant one points anywhere."""
-    if n < FEWEST or math.isnan(low) or math.isnan(p):
-        return "unknown"
-    if p >= ALPHA or low <= null <= high:
-        return "noise"
-    return "in favour" if low > null else "against"
-
-
 def verdict(evidence: Evidence) -> Verdict:
     """The verdict on one claim; the rules are tried from the top."""
+    found = _verdict(evidence)
+    why = "; ".join(part for part in (found.why, evidence.remark) if part)
+    return Verdict(found.name, why)
+
+
+def _verdict(evidence: Evidence) -> Verdict:
+    if evidence.untestable:
+        return Verdict(NOT_COMPARABLE, evidence.untestable)
     if evidence.missing:
         return Verdict(NOT_RUN, "no measurement of " + " nor of ".join(evidence.missing))
     if evidence.undefined:
         return Verdict(NOT_COMPARABLE, evidence.undefined)
-    pointing = side(evidence.n, evidence.low, evidence.high, evidence.p, evidence.null)
-    if pointing == "unknown":
+    if evidence.n < FEWEST or math.isnan(evidence.low):
         return Verdict(NOT_COMPARABLE, _too_few(evidence.n))
-    if pointing == "noise":
-        return Verdict(NOISE, _noise(evidence))
-    if pointing == "against":
+    if evidence.high < 0:
         return Verdict(CONTRADICTED, "the whole interval points the other way" + _scale(evidence))
-    return _in_favour(evidence)
-
-
-def _in_favour(evidence: Evidence) -> Verdict:
-    """The effect is there. Is it clean, and is it as large as reported?"""
-    if evidence.ratio is None and (evidence.leaky or evidence.protocol != "clean"):
-        if evidence.clean in ("noise", "against"):
-            return _not_when_clean(evidence)
-        if evidence.leaky and evidence.clean == "unknown":
-            why = "the search saw test images and no clean counterpart with three pairs is measured"
-            return Verdict(DIRECTION, why)
-    if evidence.reduced:
-        return Verdict(DIRECTION, f"values cannot be compared: {evidence.reduced.rstrip('.')}")
-    if evidence.ratio is not None:
-        return _factor(evidence.high, evidence.ratio)
-    if not evidence.reported:
-        return Verdict(DIRECTION, "the paper gives no value for this comparison")
-    if evidence.equivalent:
-        return Verdict(REPRODUCED, "the difference is the reported one within the margin")
-    return Verdict(DIRECTION, "not shown to be within the margin of the reported difference")
-
-
-def _not_when_clean(evidence: Evidence) -> Verdict:
-    shown = "no gain" if evidence.clean == "noise" else "a loss"
+    if evidence.low <= 0:
+        return _without_effect(evidence)
     if evidence.leaky:
-        return Verdict(LEAKAGE, f"the search saw test images; under protocol clean it is {shown}")
-    why = f"under protocol {evidence.protocol} only; under protocol clean it is {shown}"
-    return Verdict(DIRECTION, why)
+        return _leaky(evidence)
+    return _size(evidence)
 
 
-def _factor(high: float, claimed: float) -> Verdict:
-    if high >= claimed:
-        return Verdict(REPRODUCED, f"the interval reaches the claimed factor {claimed:g}")
-    return Verdict(DIRECTION, f"less than the claimed factor {claimed:g}")
+def _without_effect(evidence: Evidence) -> Verdict:
+    """No effect is inside the interval: is a gain of interest?"""
+    if evidence.high < evidence.interest:
+        return Verdict(NO_GAIN, "none as large as the gain of interest" + _scale(evidence))
+    return Verdict(CANNOT_TELL, _more(evidence))
+
+
+def _leaky(evidence: Evidence) -> Verdict:
+    """The effect is there in a search that saw test images: what remains without them?"""
+    twin = evidence.twin
+    if twin is None or math.isnan(twin.low) or math.isnan(twin.excess_low):
+        return Verdict(CANNOT_TELL, "the search saw test images, and its held-out twin is missing")
+    if twin.excess_low > 0 and twin.high < evidence.interest:
+        return Verdict(LEAKAGE, "the search saw test images; its held-out twin shows no gain")
+    if twin.excess_low > 0:
+        return Verdict(DIRECTION, "inflated by leakage: more than its held-out twin shows")
+    if twin.low > 0:
+        return _size(evidence)
+    return Verdict(
+        CANNOT_TELL, "neither the leak nor a gain without it is shown; " + _more(evidence)
+    )
+
+
+def _size(evidence: Evidence) -> Verdict:
+    """The effect is there. Is it the reported one?"""
+    reported, least = evidence.reported, evidence.least
+    if evidence.reduced:
+        return Verdict(DIRECTION, f"sizes cannot be compared: {evidence.reduced.rstrip('.')}")
+    if reported is None or least is None:
+        return Verdict(DIRECTION, "the paper gives no value for this comparison")
+    if evidence.high < least:
+        return Verdict(SMALLER, "less than what would count as the reported effect")
+    if reported > evidence.run_high:
+        return Verdict(SMALLER, "the reported effect is more than one run would show")
+    if evidence.low >= least and reported >= evidence.run_low:
+        return Verdict(REPRODUCED, "large enough, and one run could show the reported effect")
+    return Verdict(DIRECTION, "its size is not shown to be the reported one")
 
 
 def _too_few(n: int) -> str:
@@ -164,10 +191,13 @@ def _too_few(n: int) -> str:
     return f"{n} pairs, {FEWEST} are needed" if n < FEWEST else "no interval exists"
 
 
-def _noise(evidence: Evidence) -> str:
-    if evidence.low <= evidence.null <= evidence.high:
-        return "the interval includes no effect" + _scale(evidence)
-    return f"not significant among all claims of the paper (Holm p = {evidence.p:.2g})"
+def _more(evidence: Evidence) -> str:
+    needed, there = evidence.needed, evidence.n
+    if needed is None:
+        return "no number of pairs would tell with as many test images"
+    if needed <= there:
+        return f"{needed} pairs tell in four of five studies, the {there} of this one do not"
+    return f"{needed} pairs would tell, there are {there}"
 
 
 def _scale(evidence: Evidence) -> str:

@@ -1,4 +1,4 @@
-"""The five figures of a paper, as SVG and PDF. The only module that imports matplotlib.
+"""The six figures of a paper, as SVG and PDF. The only module that imports matplotlib.
 
 Every figure shows single seeds, not only their mean, and what a search on test images produced is
 marked. A figure whose inputs are not there says which in words. The bytes depend on the data
@@ -22,11 +22,12 @@ from mergesuite.core import frames, store
 from mergesuite.experiment import spec
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import collect
+from mergesuite.judge.calibration import calibration
 from mergesuite.judge.gains import gain_points, gains, leakage
-from mergesuite.report import drawing, traces
-from mergesuite.report.drawing import CYCLE, GREY, INK, PROTOCOLS
+from mergesuite.report import claims, drawing, traces
+from mergesuite.report.drawing import CYCLE, GREY, INK
 
-NAMES = ("fitness", "segment", "gains", "reported", "leakage")
+NAMES = ("fitness", "segment", "gains", "reported", "leakage", "null")
 UNITS = {"accuracy": "accuracy (%)", "cross-entropy": "cross-entropy (nats)"}
 
 STYLE: Any = {
@@ -159,63 +160,74 @@ def gains_strip(paper: spec.Paper, runs: pd.DataFrame) -> Figure:
 
 
 def reported(verdicts: pd.DataFrame) -> Figure:
-    """What the paper reports, what we measure, and what is left under protocol clean."""
-    kinds: dict[str, pd.DataFrame] = {}
-    for row in verdicts.to_dict("records"):
+    """What the paper reports, what is of interest, what we measure, and the held-out twin."""
+    kinds: dict[str, list[dict[Any, Any]]] = {}
+    for row in claims.tested(verdicts):
         kind = "factor" if row["effect"] == "ratio" else str(row["metric"])
-        kinds[kind] = pd.concat([kinds.get(kind, pd.DataFrame()), pd.DataFrame([row])])
+        kinds.setdefault(kind, []).append(row)
     if not kinds:
-        return words("This replication states no claims.")
+        return words("This replication states no claims that are tested.")
     heights = [0.55 + 0.42 * len(rows) for rows in kinds.values()]
     figure = _figure(7.2, sum(heights) + 0.7)
     grid = figure.subplots(len(kinds), 1, squeeze=False, height_ratios=heights)
     axes = list(grid.flat)
     for axis, (kind, rows) in zip(axes, kinds.items(), strict=True):
-        drawing.claim_rows(axis, kind, rows)
+        drawing.claim_rows(axis, kind, pd.DataFrame(rows))
     _legend_below(figure, axes)
     return figure
 
 
 def leaks(paper: spec.Paper, runs: pd.DataFrame) -> Figure:
-    """The gain of one method under published, released and clean, side by side."""
-    table = leakage(paper, runs)
-    table = table[table["own"].astype(bool)]
-    keys = list(
-        dict.fromkeys(zip(table["method"], table["parents"], table["population"], strict=True))
-    )
-    if not keys:
-        return words("No method was run under more than one protocol.")
+    """Each leaky search beside its twin, under the treatment that it optimised."""
+    table = [
+        row
+        for row in leakage(paper, runs).to_dict("records")
+        if row["batchnorm"] in (paper.methods[str(row["entry"])].fitness.batchnorm, "-")
+    ]
+    if not table:
+        return words("No leaky search was run beside a held-out twin.")
     points = gain_points(paper, runs)
     points = points[(points["against"] == "best-parent") & (points["split"] == "test")]
-    rows = [keys[i : i + 4] for i in range(0, len(keys), 4)]  # more names would run together
+    rows = [table[i : i + 4] for i in range(0, len(table), 4)]  # more names would run together
     figure = _figure(7.2, 0.7 + 2.7 * len(rows))
     axes = list(figure.subplots(len(rows), 1, squeeze=False, sharey=True).flat)
     for axis, some in zip(axes, rows, strict=True):
-        _leak_row(axis, table, points, some)
+        _leak_row(axis, some, points)
     _legend_below(figure, axes)
     return figure
 
 
-def _leak_row(
-    axis: Axes, table: pd.DataFrame, points: pd.DataFrame, keys: list[tuple[Any, ...]]
-) -> None:
-    """One group of protocols for each (method, parents, population)."""
+def _leak_row(axis: Axes, rows: list[dict[Any, Any]], points: pd.DataFrame) -> None:
+    """One waterfall for each leaky subject."""
     axis.axhline(0, color=INK, lw=1)
-    for x, (method, parents, population) in enumerate(keys):
-        same = (table["method"] == method) & (table["parents"] == parents)
-        rows = table[same & (table["population"] == population)].to_dict("records")
-        rows.sort(key=lambda row: list(PROTOCOLS).index(row["protocol"]))
-        for i, row in enumerate(rows):
-            mine = points["entry"] == row["entry"]
-            mine &= points["population"] == population
-            mine &= points["batchnorm"] == row["batchnorm"]
-            place = x + (i - (len(rows) - 1) / 2) * min(0.22, 0.8 / len(rows))
-            drawing.upright(axis, row, points[mine]["gain"], place)
-    names = [f"{m}{' (best parent)' * (p == 'best')}\n{q}" for m, p, q in keys]
-    axis.set_xticks(range(len(keys)), names)
-    axis.set_xlim(-0.6, len(keys) - 0.4)
+    for x, row in enumerate(rows):
+        at = points[points["batchnorm"] == row["batchnorm"]]
+        twin, leaky = (at[at["subject"] == row[name]]["gain"] for name in ("twin", "subject"))
+        drawing.waterfall(axis, row, x, twin, leaky)
+    names = [f"{row['entry']}\n{row['population']}" for row in rows]
+    axis.set_xticks(range(len(rows)), names)
+    axis.set_xlim(-0.6, len(rows) - 0.4)
     axis.set_ylabel("gain over best parent\non test (points)")
     axis.grid(axis="x", visible=False)
+
+
+def null(paper: spec.Paper, runs: pd.DataFrame) -> Figure:
+    """What searches report as their gain, those with nothing to gain first, and what is left."""
+    table = calibration(paper, runs)
+    table = table[table["metric"] == "accuracy"]
+    if table.empty:
+        return words("No search for accuracy was run.")
+    table = table.sort_values("null", ascending=False, kind="stable")
+    populations = list(dict.fromkeys(table["population"]))
+    heights = [0.6 + 0.32 * int((table["population"] == name).sum()) for name in populations]
+    figure = _figure(7.2, sum(heights) + 0.8)
+    grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)
+    axes = list(grid.flat)
+    for axis, population in zip(axes, populations, strict=True):
+        drawing.calibration_rows(axis, table[table["population"] == population])
+        axis.set(title=population, xlabel="gain over best parent (points)")
+    _legend_below(figure, axes)
+    return figure
 
 
 def make(jobs: Jobs, runs: pd.DataFrame, verdicts: pd.DataFrame) -> dict[str, Figure]:
@@ -227,6 +239,7 @@ def make(jobs: Jobs, runs: pd.DataFrame, verdicts: pd.DataFrame) -> dict[str, Fi
         "gains": lambda: gains_strip(paper, runs),
         "reported": lambda: reported(verdicts),
         "leakage": lambda: leaks(paper, runs),
+        "null": lambda: null(paper, runs),
     }
     with mpl.rc_context(STYLE):
         return {name: draw() for name, draw in drawn.items()}
@@ -241,7 +254,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def write(paper_folder: Path, profile: str, results: Path) -> None:
-    """Write `figures/{fitness,segment,gains,reported,leakage}.{svg,pdf}`."""
+    """Write `figures/{fitness,segment,gains,reported,leakage,null}.{svg,pdf}`."""
     jobs = Jobs(paper_folder.name, profile, str(results))
     folder = Path(jobs.folder)
     drawn = make(jobs, collect.measured(jobs), frames.read_csv(folder / "verdicts.csv"))

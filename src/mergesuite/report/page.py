@@ -10,23 +10,21 @@ import html
 import re
 import shlex
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import pandas as pd
 
 from mergesuite import __version__
 from mergesuite.core import frames, store
 from mergesuite.experiment import declared, spec
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import collect
-from mergesuite.judge.verdict import COLOURS, MEANINGS, VERDICTS
-from mergesuite.report import tables, traces
+from mergesuite.judge.verdict import COLOURS, MEANINGS
+from mergesuite.report import claims, tables, traces
 from mergesuite.report.captions import ALTERNATIVES, CAPTIONS
 from mergesuite.report.markup import TEXT, Table
-from mergesuite.report.wording import LEAK, LEAK_NOTE, NOTHING, factor, interval, number, there
+from mergesuite.report.wording import LEAK, LEAK_NOTE, NOTHING, counted
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -53,56 +51,6 @@ def embed(svg: str, prefix: str, title: str) -> str:
     )
 
 
-def claims(paper: spec.Paper, verdicts: pd.DataFrame) -> list[dict[str, Any]]:
-    """What the page says about each claim."""
-    found = []
-    for row in verdicts.to_dict("records"):
-        ratio, metric = row["effect"] == "ratio", str(row["metric"])
-        claim = paper.claims.get(str(row["claim"]))
-        found.append(
-            {
-                "name": row["claim"],
-                "text": row["text"],
-                "verdict": row["verdict"],
-                "why": row["why"],
-                "leaky": bool(row["leaky"]),
-                "unit": _unit(ratio, metric),
-                "place": _place(row),
-                "comparison": f"{row['subject']} against {row['against']}",
-                "reported": _effect(ratio, metric, row["reported_difference"]),
-                "measured": _effect(ratio, metric, row["difference"], row["low"], row["high"]),
-                "clean": _effect(
-                    ratio, metric, row["clean_difference"], row["clean_low"], row["clean_high"]
-                ),
-                "values": [number(row[k], metric) for k in ("measured", "measured_against")],
-                "n": int(row["n"]),
-                "p": f"{row['p_holm']:.2g}" if there(row["p_holm"]) else NOTHING,
-                "spread_kind": row["spread_kind"],
-                "rows": [*claim.reported, *claim.reported_against] if claim else [],
-            }
-        )
-    return found
-
-
-def _effect(ratio: bool, metric: str, mean: Any, low: Any = None, high: Any = None) -> str:
-    return factor(mean, low, high) if ratio else interval(mean, low, high, metric)
-
-
-def _unit(ratio: bool, metric: str) -> str:
-    if ratio:
-        return ""
-    return {"accuracy": "points", "cross_entropy": "nats"}.get(metric, metric.replace("_", " "))
-
-
-def _place(row: Mapping[Any, Any]) -> str:
-    parts = [str(row["metric"]).replace("_", " ")]
-    if row["split"] != "-":
-        parts.append(f"on {row['split']}")
-    if row["batchnorm"] != "-":
-        parts.append(f"BatchNorm {row['batchnorm']}")
-    return ", ".join(parts)
-
-
 def section(paper_folder: Path, profile: str, results: Path) -> dict[str, Any]:
     """Everything the page says about one paper; without results, what there is of its spec."""
     slug = paper_folder.name
@@ -120,7 +68,7 @@ def section(paper_folder: Path, profile: str, results: Path) -> dict[str, Any]:
     records = traces.records(jobs)
     return {
         **base,
-        "claims": claims(paper, verdicts),
+        "claims": claims.told(verdicts),
         "tables": [_table(table) for table in tables.make(paper, runs, verdicts)],
         "figures": _figures(folder / "figures", slug),
         "commands": _commands(records),
@@ -220,17 +168,20 @@ def page(sections: list[dict[str, Any]], profile: str) -> str:
         lstrip_blocks=True,
     )
     counts = Counter(claim["verdict"] for part in sections for claim in part["claims"])
+    words = [(name, meaning, counts[name]) for name, meaning in MEANINGS.items()]
     return environment.get_template("report.html").render(
         sections=sections,
         profile=profile,
         captions=CAPTIONS,
         total=counts.total(),
-        counts=[(name, counts[name]) for name in VERDICTS if counts[name]],
+        words=words,
         colours=COLOURS,
-        meanings=MEANINGS,
+        families=claims.FAMILIES,
+        power_notes=[claims.INTERVAL_NOTE, claims.POWER_NOTE],
         leak=LEAK,
         leak_note=LEAK_NOTE,
         nothing=NOTHING,
+        counted=counted,
         version=__version__,
     )
 

@@ -8,39 +8,54 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from mergesuite.core import frames, store
 from mergesuite.errors import UserError
-from mergesuite.report.wording import factor, interval
+from mergesuite.report.claims import INTERVAL_NOTE, is_tested
+from mergesuite.report.wording import NOTHING, effect, needed, percent, unit
 
 BEGIN, END = "<!-- verdicts:begin -->", "<!-- verdicts:end -->"
-KEPT = ("runs.csv", "verdicts.csv", "gains.csv", "leakage.csv", "tables/*.md", "figures/*.svg")
+KEPT = (
+    "runs.csv",
+    "verdicts.csv",
+    "gains.csv",
+    "leakage.csv",
+    "calibration.csv",
+    "tables/*.md",
+    "figures/*.svg",
+)
 
 
 def block(verdicts: pd.DataFrame, runs: pd.DataFrame, profile: str) -> str:
     """The Markdown between the markers."""
     commits = ", ".join(sorted(runs["commit"].astype(str).unique()))
     devices = ", ".join(sorted(runs["device"].astype(str).unique()))
-    shown = pd.DataFrame(
-        {
-            "claim": verdicts["text"],
-            "verdict": verdicts["verdict"],
-            "difference, 95 % interval": [_difference(row) for _, row in verdicts.iterrows()],
-            "n": verdicts["n"],
-            "why": verdicts["why"],
-        }
-    )
+    shown = pd.DataFrame([_line(row) for row in verdicts.to_dict("records")])
     return (
-        f"Profile `{profile}`, commit {commits}, {devices}. Differences in points of accuracy, "
-        "paired over populations.\n\n" + shown.to_markdown(index=False)
+        f"Profile `{profile}`, commit {commits}, {devices}. {INTERVAL_NOTE} Pairs needed: as many "
+        "show the smallest effect of interest in four of five studies.\n\n"
+        + shown.to_markdown(index=False)
     )
 
 
-def _difference(row: pd.Series) -> str:
-    shown = factor if row["effect"] == "ratio" else interval
-    return shown(row["difference"], row["low"], row["high"])
+def _line(row: dict[Any, Any]) -> dict[str, str]:
+    """One claim, with its effect in its own unit."""
+    n = int(row["n"])
+    line = {name: NOTHING for name in ("measured", "level", "n", "pairs needed")}
+    if is_tested(row):
+        ratio, metric = row["effect"] == "ratio", str(row["metric"])
+        found = effect(ratio, metric, row["difference"], row["low"], row["high"])
+        line = {
+            "measured": found if found == NOTHING else f"{found} {unit(ratio, metric)}".rstrip(),
+            "level": percent(row["level"]),
+            "n": str(n),
+            "pairs needed": needed(row["pairs_needed"], n),
+        }
+    named = {"claim": row["text"], "family": row["family"], "verdict": row["verdict"]}
+    return {**named, **line, "why": row["why"]}
 
 
 def publish(paper_folder: Path, profile: str, results: Path) -> None:

@@ -1,4 +1,4 @@
-"""The four tables of a paper, each as CSV (numbers), Markdown and LaTeX (as they are read).
+"""The tables of a paper, each as CSV (numbers), Markdown and LaTeX (as they are read).
 
 A `Table` is made once and written three times. Every table says its n and what its spread is, and
 a row whose search saw test images carries a dagger, which the note below explains.
@@ -18,33 +18,30 @@ from mergesuite.experiment import spec
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import collect
 from mergesuite.judge.gains import gains, leakage
-from mergesuite.judge.samples import Where, samples
+from mergesuite.judge.samples import Where, by_replicate, samples
+from mergesuite.judge.selection import selection
+from mergesuite.report import claims
 from mergesuite.report.markup import Table, latex, markdown
 from mergesuite.report.wording import (
     LEAK,
     LEAK_NOTE,
     MINUS,
     NOTHING,
-    TIMES,
-    factor,
     interval,
-    share,
+    number,
     spread,
-    there,
 )
 
-NAMES = ("results", "reported", "leakage", "cost")
+NAMES = ("results", "reported", "leakage", "selection", "cost")
+ENDS = ("", "_low", "_high")
 SD_NOTE = (
-    "Accuracies in per cent, mean ± standard deviation over n replicates (models: training seeds)."
+    "Accuracies in per cent, mean ± standard deviation over n replicates (models: training seeds); "
+    "of several searches for the same parents the mean counts."
 )
 GAIN_NOTE = (
     "Gains in percentage points with 95 % t interval over n pairs of the same parents and the same "
-    "BatchNorm treatment (average: against the parent as trained)."
-)
-
-IMAGE_NOTE = (
-    "Pairs by image: in how many the subject is right on significantly more, or fewer, test images "
-    "than what it is compared with (McNemar's exact test over the images of one pair, 5 %)."
+    "BatchNorm treatment, over the best parent that was picked under it on held-out images "
+    "(average: the parent as trained)."
 )
 
 
@@ -57,7 +54,7 @@ def results(paper: spec.Paper, runs: pd.DataFrame) -> Table:
     for subject, batchnorm, row in _subjects(paper, runs):
         key = (subject, batchnorm)
         where = {s: Where("accuracy", s, batchnorm) for s in ("search", "test")}
-        values = {s: list(samples(runs, subject, where[s]).values()) for s in where}
+        values = {s: _values(runs, subject, where[s]) for s in where}
         gain = by_key.get(key, {})
         numbers.append(
             {"subject": subject, "protocol": row["protocol"], "leaky": row["leaky"]}
@@ -81,66 +78,58 @@ def results(paper: spec.Paper, runs: pd.DataFrame) -> Table:
     return _table("results", caption, numbers, shown, [SD_NOTE, GAIN_NOTE], _any_leaky(numbers))
 
 
-def reported(verdicts: pd.DataFrame) -> Table:
-    """Reported against measured, claim by claim."""
-    shown = []
-    for row in verdicts.to_dict("records"):
-        metric = str(row["metric"])
-        ratio = row["effect"] == "ratio"
-        ends = [row[k] for k in ("difference", "low", "high")]
-        clean = [row[k] for k in ("clean_difference", "clean_low", "clean_high")]
-        shown.append(
-            {
-                "claim": _marked(str(row["claim"]), row["leaky"]),
-                "verdict": row["verdict"],
-                "metric": metric.replace("_", " "),
-                "reported": _effect(ratio, metric, row["reported_difference"]),
-                "measured": _effect(ratio, metric, *ends),
-                "n": str(row["n"]),
-                "p (Holm)": f"{row['p_holm']:.2g}" if there(row["p_holm"]) else NOTHING,
-                "pairs by image": _by_image(row),
-                "under protocol clean": _effect(ratio, metric, *clean),
-            }
-        )
-    notes = [
-        f"Differences (subject {MINUS} against), accuracies in percentage points, or factors "
-        f"({TIMES}), with 95 % t interval over n pairs; against a model's own "
-        "seeds unpaired (Welch). P values are adjusted over the paper's claims.",
-        IMAGE_NOTE,
-    ]
-    caption = "Reported against measured, claim by claim."
-    leaky = bool(len(verdicts)) and bool(verdicts["leaky"].any())
-    return Table(
-        "reported", caption, verdicts, pd.DataFrame(shown), [*notes, *([LEAK_NOTE] * leaky)]
-    )
-
-
 def leaks(paper: spec.Paper, runs: pd.DataFrame) -> Table:
-    """One method under several protocols: what of a gain is left when nobody peeks."""
+    """Every leaky search beside its held-out twin: what of a gain is left when nobody peeks."""
     table = leakage(paper, runs)
-    shown = []
-    for row in table[table["own"].astype(bool)].to_dict("records"):
-        shown.append(
-            {
-                "method": f"{row['method']} on {row['population']}",
-                "protocol": _marked(str(row["protocol"]), row["leaky"]),
-                "BatchNorm": _dashed(row["batchnorm"]),
-                "gain over best parent": interval(row["gain"], row["low"], row["high"]),
-                "n": str(row["n"]),
-                "beyond clean": interval(row["excess"], row["excess_low"], row["excess_high"]),
-                "kept by clean": share(row["share"]),
-            }
-        )
+    shown = [
+        {
+            "subject": _marked(str(row["subject"]), True),
+            "protocol": str(row["protocol"]),
+            "BatchNorm": _dashed(row["batchnorm"]),
+            "held-out twin": str(row["twin"]),
+            "gain of the twin": interval(row["twin_gain"], row["twin_low"], row["twin_high"]),
+            "the leak adds": interval(row["excess"], row["excess_low"], row["excess_high"]),
+            "leaky gain": interval(row["gain"], row["low"], row["high"]),
+            "n": str(row["n"]),
+        }
+        for row in table.to_dict("records")
+    ]
     notes = [
         GAIN_NOTE,
-        "Beyond clean: this protocol's gain minus the clean protocol's with the same BatchNorm "
-        "treatment, over the same pairs. Kept by clean: the clean gain as a share of this one, "
-        "where this one is above zero.",
+        "The leak adds: leaky minus twin, the same search on held-out images, over pairs of the "
+        "same parents. The leaky gain is that of the twin and what the leak adds.",
     ]
-    caption = "How much of the gain each protocol explains."
-    return _table(
-        "leakage", caption, table, shown, notes, any(LEAK in r["protocol"] for r in shown)
-    )
+    caption = "What a leak is worth: each leaky search beside its held-out twin."
+    return _table("leakage", caption, table, shown, notes, bool(shown))
+
+
+def picked(paper: spec.Paper, runs: pd.DataFrame) -> Table:
+    """What picking the best parent does to its accuracy."""
+    table = selection(paper, runs)
+    shown = [
+        {
+            "subject": str(row["subject"]),
+            "picked under BatchNorm": str(row["batchnorm"]),
+            "n": str(row["n"]),
+            "search": number(row["search"]),
+            "test": number(row["test"]),
+            f"search {MINUS} test": interval(*(row[f"optimism{k}"] for k in ENDS)),
+            "of the mean parent": number(row["mean_optimism"], sign=True),
+            "picked on test": number(row["on_test"]),
+            "more than picked on search": interval(
+                row["on_test_more"], row["on_test_low"], row["on_test_high"]
+            ),
+        }
+        for row in table.to_dict("records")
+    ]
+    notes = [
+        "Accuracies in per cent, differences in points with 95 % t interval over n replicates. The "
+        "best parent is partly the luckiest on the images it was picked by, and falls back on "
+        "others; the mean parent shows what the two splits differ by. A baseline that was picked "
+        "on test looks better by the last column, and no gain is measured against it.",
+    ]
+    caption = "What picking the best parent does to its accuracy."
+    return _table("selection", caption, table, shown, notes, False)
 
 
 def cost(paper: spec.Paper, runs: pd.DataFrame) -> Table:
@@ -155,7 +144,7 @@ def cost(paper: spec.Paper, runs: pd.DataFrame) -> Table:
     }
     numbers, shown = [], []
     for subject in dict.fromkeys(s for s, _, _ in _subjects(paper, runs)):
-        values = {m: list(samples(runs, subject, Where(m, "-", "-")).values()) for m in titles}
+        values = {m: _values(runs, subject, Where(m, "-", "-")) for m in titles}
         if not any(values.values()):
             continue
         leaky = bool(runs[runs["subject"] == subject]["leaky"].any())
@@ -169,8 +158,9 @@ def cost(paper: spec.Paper, runs: pd.DataFrame) -> Table:
             | {title: _cost(values[m], m) for m, title in titles.items()}
         )
     notes = [
-        "Mean ± standard deviation over n runs; no ± where all runs cost the same. Evaluations are "
-        "candidates whose fitness was asked for; computed are those that were not known before."
+        "Mean ± standard deviation over n replicates, of one search each; no ± where all cost the "
+        "same. Evaluations are candidates whose fitness was asked for; computed are those that "
+        "were not known before."
     ]
     caption = "What a result costs, searches and trainings alike."
     return _table("cost", caption, numbers, shown, notes, _any_leaky(numbers))
@@ -188,6 +178,11 @@ def _subjects(paper: spec.Paper, runs: pd.DataFrame) -> list[tuple[str, str, dic
     return found
 
 
+def _values(runs: pd.DataFrame, subject: str, where: Where) -> list[float]:
+    """One value per replicate, the mean over its searches."""
+    return list(by_replicate(samples(runs, subject, where)).values())
+
+
 def _interval(row: Mapping[Any, Any]) -> str:
     return interval(row.get("mean"), row.get("low"), row.get("high"))
 
@@ -199,16 +194,6 @@ def _summary(values: list[float]) -> dict[str, float]:
 
 def _cost(values: list[float], metric: str) -> str:
     return spread(values if len(set(values)) > 1 else values[:1], metric)
-
-
-def _effect(ratio: bool, metric: str, mean: Any, low: Any = None, high: Any = None) -> str:
-    return factor(mean, low, high) if ratio else interval(mean, low, high, metric)
-
-
-def _by_image(row: Mapping[Any, Any]) -> str:
-    if not there(row["image_p"]):
-        return NOTHING
-    return f"{row['pairs_more']} more, {row['pairs_fewer']} fewer"
 
 
 def _marked(name: str, leaky: Any) -> str:
@@ -237,11 +222,17 @@ def _table(
 
 def make(paper: spec.Paper, runs: pd.DataFrame, verdicts: pd.DataFrame) -> list[Table]:
     """All tables of a paper, in the order of `NAMES`."""
-    return [results(paper, runs), reported(verdicts), leaks(paper, runs), cost(paper, runs)]
+    return [
+        results(paper, runs),
+        claims.reported(verdicts),
+        leaks(paper, runs),
+        picked(paper, runs),
+        cost(paper, runs),
+    ]
 
 
 def write(paper_folder: Path, profile: str, results: Path) -> list[Table]:
-    """Write `tables/{results,reported,leakage,cost}.{csv,md,tex}` of `results/profile/paper`."""
+    """Write `tables/{results,reported,leakage,cost}.{csv,md,tex}` of of a paper's results."""
     jobs = Jobs(paper_folder.name, profile, str(results))
     folder = Path(jobs.folder)
     made = make(jobs.paper, collect.measured(jobs), frames.read_csv(folder / "verdicts.csv"))

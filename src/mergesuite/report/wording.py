@@ -63,6 +63,35 @@ def factor(mean: Any, low: Any, high: Any) -> str:
     return f"{mean:.3g} [{low:.3g}, {high:.3g}] {TIMES}"
 
 
-def share(value: Any) -> str:
-    """A fraction in whole per cent."""
-    return f"{100 * value:.0f} %".replace("-", MINUS) if there(value) else NOTHING
+def effect(ratio: bool, metric: str, mean: Any, low: Any = None, high: Any = None) -> str:
+    """What was compared, as a factor or as a difference, with its interval if there is one."""
+    return factor(mean, low, high) if ratio else interval(mean, low, high, metric)
+
+
+def unit(ratio: bool, metric: str) -> str:
+    """What a difference in a metric is counted in; a factor has no unit."""
+    if ratio:
+        return ""
+    return {"accuracy": "points", "cross_entropy": "nats"}.get(metric, metric.replace("_", " "))
+
+
+def size(ratio: bool, metric: str, value: Any) -> str:
+    """How large an effect is, in either direction: a number, or a factor."""
+    return factor(value, None, None) if ratio else number(value, metric)
+
+
+def percent(level: Any) -> str:
+    """The coverage of an interval: `98.3 %`."""
+    return f"{100 * level:.3g} %" if there(level) else NOTHING
+
+
+def counted(n: int, what: str = "pair") -> str:
+    """A number of things: `1 pair`, `5 pairs`."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def needed(value: Any, n: int) -> str:
+    """Pairs that would tell; with two or more measured, no number means that none would."""
+    if there(value):
+        return f"{int(value):,}"
+    return "no number" if n > 1 else NOTHING

@@ -13,3 +13,6 @@ COSTS = (
     "seconds",
     "peak_mb",
 )
+
+FITNESS_GAIN = "fitness_gain"
+"""Gain of a search's result over its best parent as the search itself counted it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from mergesuite.core.runtime import log
 from mergesuite.errors import UserError
 from mergesuite.experiment.settings import Data, Network
 from mergesuite.stages import hits, members, record
-from mergesuite.stages.columns import COLUMNS
+from mergesuite.stages.columns import COLUMNS, FITNESS_GAIN
 from mergesuite.stages.measure import Outputs, measure
 from mergesuite.stages.problem import Problem
 
@@ -102,4 +103,19 @@ def _measured(
     }
     rows, right = measure(problem, outputs, networks, rule, parents)
     packed = {treatment: np.packbits(bits.numpy()) for treatment, bits in right.items()}
-    return [{**common, **row} for row in [*rows, *costs]], packed
+    return [{**common, **row} for row in [*rows, *costs, *_fitness(done)]], packed
+
+
+def _fitness(done: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a search says that it gained over the best parent, on the images that it saw.
+
+    A fraction of these images, or nats less. A search counts images, scores per cent where it
+    averages over batches, and minus the cross-entropy where it minimises that.
+    """
+    begun, score = done.get("begun"), done.get("score")
+    if begun is None or score is None or not math.isfinite(begun):
+        return []
+    how, images = done["args"]["merge"]["fitness"], done["fitness_images"]
+    scale = 1.0 if how["metric"] == "cross-entropy" else 0.01 if how["batch_mean"] else 1 / images
+    row = {"metric": FITNESS_GAIN, "value": (score - begun) * scale, "n": images, "members": 1}
+    return [{"batchnorm": how["batchnorm"], "split": how["split"], **row}]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mergesuite.core import ranks, runtime, store
+from mergesuite.core import ranks, runtime, store, streams
 from mergesuite.core.ranks import ALONE, Ranks
 from mergesuite.core.runtime import Meter, log
 from mergesuite.errors import UserError
@@ -42,6 +42,7 @@ class Merged:
         combine: how the members' outputs become one prediction (see `methods.Combination`).
         trace: rows of trace.csv.
         score: fitness of the result as the search counted it; None where nothing was searched.
+        begun: that of the best parent, where the search began.
         fitness_images: images behind one fitness value.
     """
 
@@ -49,6 +50,7 @@ class Merged:
     combine: str
     trace: Rows
     score: float | None
+    begun: float | None
     fitness_images: int
 
 
@@ -116,11 +118,12 @@ def run(
             method=how.use,
             protocol=how.protocol,
             leaky=how.leaky,
-            mixes=len(parents) > 1 and how.parents != "best" and named(how.use).mixes,
+            mixes=len(parents) > 1 and how.parents == "all" and named(how.use).mixes,
             parents=origins,
             budget=budget,
             content=problem.content,
             score=merged.score,
+            begun=merged.begun,
             metric=how.fitness.metric,
             fitness_images=merged.fitness_images,
             combine=merged.combine,
@@ -178,14 +181,20 @@ def merge(
     if how.parents == "best":
         vectors = vectors[top].expand_as(vectors).clone()
         fitness = fitness[top].expand_as(fitness).clone()
+    if how.parents == "copies":
+        vectors = _copies(vectors[top], len(vectors), seed)
+        fitness = evaluator.scores(vectors).fitness
+        meter.add(forward_images=len(vectors) * evaluator.n)
 
     trace: Rows = []
     score: float | None = None
+    begun: float | None = None
     if isinstance(method, Population):
         if beside:  # the search starts at scores of the kind that it will count
             answer = evaluator.scores(vectors)
             fitness = answer.fitness
             meter.add(forward_images=int(answer.images.sum()))
+        begun = float(torch.nan_to_num(fitness, nan=-torch.inf, posinf=-torch.inf).max())
         method.tensors = space.sizes
         if method.noisy and how.protocol != "released":
             method.mutable = ~space.statistics.to(problem.device)
@@ -207,8 +216,21 @@ def merge(
         result.combine,
         trace,
         score,
+        begun,
         evaluator.n,
     )
+
+
+COPY_NOISE = 1e-3
+"""Relative noise of a copied parent: far below what changes a prediction, and not nothing."""
+
+
+def _copies(vector: Tensor, count: int, seed: int) -> Tensor:
+    """`(count, d)` copies of a parent `(d,)`, all but the first with relative noise."""
+    drawn = streams.generator("copies", seed)
+    noise = torch.randn((count, len(vector)), generator=drawn, dtype=torch.float32)
+    noise[0] = 0
+    return vector * (1 + COPY_NOISE * noise.to(vector))
 
 
 def asked_of(cost: Mapping[str, int], path: Path) -> dict[str, int]:

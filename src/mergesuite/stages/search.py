@@ -32,6 +32,9 @@ def make_evaluator(
 ) -> Evaluator:
     """The evaluator that a protocol asks for."""
     images, labels = problem.images(fitness.split)
+    if fitness.labels == "permuted":
+        drawn = streams.generator("labels", fitness.split, seed)
+        labels = labels[torch.randperm(len(labels), generator=drawn).to(labels.device)]
     if fitness.images is not None:
         if fitness.images > len(images):
             raise UserError(

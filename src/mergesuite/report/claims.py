@@ -1,0 +1,183 @@
+"""What a reader is told of each claim: its row of the table, and its lines on the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from mergesuite.report.markup import Table
+from mergesuite.report.wording import (
+    LEAK,
+    LEAK_NOTE,
+    MINUS,
+    NOTHING,
+    TIMES,
+    counted,
+    effect,
+    needed,
+    number,
+    percent,
+    size,
+    there,
+    unit,
+)
+
+FAMILIES = {
+    "primary": "What the paper claims",
+    "secondary": "Our own questions",
+}
+"""Each family with its heading; its intervals hold together, whatever the other one asks."""
+INTERVAL_NOTE = (
+    "Intervals of one family hold all at once in 95 % of studies, so each has the level beside it: "
+    "t over pairs of results with the same parents, and over test images where both sides see the "
+    "same; unpaired (Welch) against a model's own seeds."
+)
+POWER_NOTE = (
+    "Could see: the smallest effect that as many pairs show in four of five studies. Pairs needed: "
+    "as many show the smallest effect of interest as often, of a leaky claim beside its twin too."
+)
+PARTS_NOTE = (
+    "Deviations: of one pair's difference; the part of it that more search seeds would make "
+    "smaller (known where there are several); the standard error that the choice of test images "
+    f"adds to the mean. Of factors ({TIMES}): the factor that one deviation makes."
+)
+
+Row = Mapping[Any, Any]
+
+
+def is_tested(row: Row) -> bool:
+    """Whether a row of verdicts.csv is of a comparison, not of a claim that is left untested."""
+    return isinstance(row["metric"], str)
+
+
+def tested(verdicts: pd.DataFrame) -> list[dict[Any, Any]]:
+    """The claims that are compared, in the order of verdicts.csv."""
+    return [row for row in verdicts.to_dict("records") if is_tested(row)]
+
+
+def reported(verdicts: pd.DataFrame) -> Table:
+    """Reported against measured, claim by claim, with what this size could see."""
+    shown = [_line(row) for row in verdicts.to_dict("records")]
+    notes = [
+        f"Differences (subject {MINUS} against), accuracies in percentage points, or factors "
+        f"({TIMES}). {INTERVAL_NOTE}",
+        POWER_NOTE,
+        PARTS_NOTE,
+    ]
+    if len(verdicts) and bool(verdicts["leaky"].any()):
+        notes.append(LEAK_NOTE)
+    caption = "Reported against measured, claim by claim."
+    return Table("reported", caption, verdicts, pd.DataFrame(shown), notes)
+
+
+def _line(row: Row) -> dict[str, str]:
+    """One claim as the table shows it."""
+    name = f"{row['claim']} {LEAK}" if row["leaky"] else str(row["claim"])
+    line = {"claim": name, "family": str(row["family"]), "verdict": str(row["verdict"])}
+    if not is_tested(row):
+        rest = ("metric", "reported", "measured", "level", "n", *POWER_COLUMNS)
+        return line | dict.fromkeys(rest, NOTHING)
+    ratio, metric = row["effect"] == "ratio", str(row["metric"])
+    return line | {
+        "metric": metric.replace("_", " "),
+        "reported": effect(ratio, metric, row["reported_difference"]),
+        "measured": effect(ratio, metric, row["difference"], row["low"], row["high"]),
+        "level": percent(row["level"]),
+        "n": str(int(row["n"])),
+        **dict(zip(POWER_COLUMNS, _power(row, ratio, metric), strict=True)),
+    }
+
+
+POWER_COLUMNS = (
+    "could see",
+    "of interest",
+    "pairs needed",
+    "sd of pairs",
+    "by search",
+    "by images",
+)
+
+
+def _power(row: Row, ratio: bool, metric: str) -> list[str]:
+    """What this size can see, what it should, and where the spread is from."""
+    parts = (row[key] for key in ("sd_pairs", "sd_search", "se_images"))
+    spreads = [math.exp(value) if ratio and there(value) else value for value in parts]
+    return [
+        size(ratio, metric, row["detectable"]),
+        size(ratio, metric, row["interest"]),
+        needed(row["pairs_needed"], int(row["n"])),
+        *(size(ratio, metric, value) for value in spreads),
+    ]
+
+
+def told(verdicts: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the page says about each claim that is compared."""
+    return [_told(row) for row in tested(verdicts)]
+
+
+def _told(row: Row) -> dict[str, Any]:
+    ratio, metric, n = row["effect"] == "ratio", str(row["metric"]), int(row["n"])
+    return {
+        "name": row["claim"],
+        "family": row["family"],
+        "text": row["text"],
+        "verdict": row["verdict"],
+        "why": row["why"],
+        "leaky": bool(row["leaky"]),
+        "unit": unit(ratio, metric),
+        "place": _place(row),
+        "comparison": f"{row['subject']} against {row['against']}",
+        "reported": effect(ratio, metric, row["reported_difference"]),
+        "measured": effect(ratio, metric, row["difference"], row["low"], row["high"]),
+        "level": percent(row["level"]),
+        "pairs": counted(n),
+        "n": n,
+        "seen": _seen(ratio, metric, row["detectable"]),
+        "interest": size(ratio, metric, row["interest"]),
+        "because": row["because"],
+        "needed": needed(row["pairs_needed"], n),
+        "twin": _twin(row, ratio, metric),
+        "values": [number(row[k], metric) for k in ("measured", "measured_against")],
+        "by_image": _by_image(row),
+        "spread_kind": row["spread_kind"],
+    }
+
+
+def _seen(ratio: bool, metric: str, value: Any) -> str:
+    """The smallest effect that could be seen, either way: `±0.35`."""
+    if not there(value):
+        return NOTHING
+    return size(ratio, metric, value) if ratio else f"±{size(ratio, metric, value)}"
+
+
+def _twin(row: Row, ratio: bool, metric: str) -> dict[str, str] | None:
+    """The held-out twin of a leaky claim, and what the leak is worth."""
+    if not row["leaky"] or not isinstance(row["twin"], str) or not row["twin"]:
+        return None
+    ends = [[row[f"{k}{end}"] for end in ("_low", "_high")] for k in ("twin", "excess")]
+    return {
+        "name": row["twin"],
+        "gain": effect(ratio, metric, row["twin_difference"], *ends[0]),
+        "excess": effect(ratio, metric, row["excess"], *ends[1]),
+    }
+
+
+def _place(row: Row) -> str:
+    parts = [str(row["metric"]).replace("_", " ")]
+    if row["split"] != "-":
+        parts.append(f"on {row['split']}")
+    if row["batchnorm"] != "-":
+        parts.append(f"BatchNorm {row['batchnorm']}")
+    if row["searched"] not in ("-", row["batchnorm"]) and row["batchnorm"] != "-":
+        parts.append(f"searched under {row['searched']}")
+    return ", ".join(parts)
+
+
+def _by_image(row: Row) -> str:
+    """In how many pairs the subject is right on significantly more, or fewer, test images."""
+    if not there(row["image_p"]):
+        return NOTHING
+    return f"{int(row['pairs_more'])} more, {int(row['pairs_fewer'])} fewer"
