@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -88,3 +90,60 @@ def test_a_widened_network_has_the_logits_of_the_network():
         layers = narrow.widen(net)
         torch.testing.assert_close(net(x), expected, rtol=1e-5, atol=1e-6)
     assert [layer.columns for layer in layers] == [4, 4, 4, 2]
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 1, 2), (2, 3, 1, 1), (3, 8, 5, 7), (16, 1, 8, 8)])
+@pytest.mark.parametrize("affine", [True, False])
+def test_standardise_is_a_training_step_of_batchnorm(shape, affine):
+    ours = nn.BatchNorm2d(shape[1], affine=affine, momentum=0.3)
+    if affine:
+        nn.init.normal_(ours.weight, generator=streams.generator("test", "scale"))
+        nn.init.normal_(ours.bias, generator=streams.generator("test", "shift"))
+    theirs = copy.deepcopy(ours).double()
+    x = 5 + pixels(*shape)
+    with torch.no_grad():
+        found, expected = narrow.standardise(ours, x), theirs(x.double())
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    for name in ("running_mean", "running_var"):
+        a, b = (net.get_buffer(name).double() for net in (ours, theirs))
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_standardise_refuses_a_single_value_as_torch_does():
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        narrow.standardise(nn.BatchNorm2d(8), pixels(1, 8, 1, 1))
+
+
+def test_other_memory_is_left_to_torch():
+    ours, x = nn.BatchNorm2d(8), draw(4, 8, 3, 3)
+    theirs = copy.deepcopy(ours)
+    assert torch.equal(narrow.standardise(ours, x), theirs(x))
+    assert torch.equal(ours.get_buffer("running_var"), theirs.get_buffer("running_var"))
+
+
+def changed(net):
+    return sum("forward" in vars(part) for part in net.modules())
+
+
+def fail_within(net):
+    with narrow.filled(net):
+        assert changed(net) == 6  # three convolutions and the BatchNorm layers after them
+        raise ZeroDivisionError
+
+
+def test_filled_is_over_when_it_fails():
+    net = build("resnet8-w8")
+    with pytest.raises(ZeroDivisionError):
+        fail_within(net)
+    assert changed(net) == 0
+
+
+def test_batchnorm_of_other_libraries_is_left_alone():
+    class WithActivation(nn.BatchNorm2d):
+        def forward(self, x):
+            return super().forward(x).relu()
+
+    net = nn.Sequential(WithActivation(4), nn.BatchNorm2d(4, track_running_stats=False))
+    with narrow.filled(net):
+        assert changed(net) == 0

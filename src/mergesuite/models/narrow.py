@@ -6,12 +6,19 @@ of sixteen numbers. But in that memory several pixels side by side are one pixel
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 LANES = {"AVX512": 16, "AVX2": 8}
 """float32 numbers in a vector register, by torch's name of the instructions."""
+WIDE = 256
+"""Numbers that BatchNorm takes as one pixel: many registers, and far less than a cache."""
 
 
 def times(tensor: Tensor, channels: int) -> int:
@@ -84,3 +91,78 @@ def widen(network: nn.Module) -> list[Columns]:
             found.append(Columns(layer))
             network.set_submodule(name, found[-1])
     return found
+
+
+def standardise(layer: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """What `layer` computes in training mode for `x` `[n, c, h, w]`, up to rounding.
+
+    Its running statistics move by its momentum, as there.
+    """
+    mean, var, momentum = layer.running_mean, layer.running_var, layer.momentum
+    if not _fits(x) or mean is None or var is None or momentum is None:
+        return nn.BatchNorm2d.forward(layer, x)
+    n, c, h, w = x.shape
+    pixels = n * h * w
+    side = _side(pixels, c)
+    wide = x.permute(0, 2, 3, 1).view(-1, side * c)
+    centre, spread = _moments(wide, side)
+    mean.mul_(1 - momentum).add_(centre, alpha=momentum)
+    var.mul_(1 - momentum).add_(spread, alpha=momentum * pixels / (pixels - 1))
+    scale = (spread + layer.eps).rsqrt_()
+    scale = scale * layer.weight if layer.affine else scale
+    shift = layer.bias - centre * scale if layer.affine else -centre * scale
+    out = wide.mul(scale.repeat(side)).add_(shift.repeat(side))
+    return out.view(n, h, w, c).permute(0, 3, 1, 2)
+
+
+def _fits(x: Tensor) -> bool:
+    """Whether `x` has the memory for it. A single value per channel is torch's to refuse."""
+    last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    return last and x.dtype == torch.float32 and x.numel() > x.shape[1]
+
+
+def _side(pixels: int, channels: int) -> int:
+    """How many pixels are taken as one: a divisor of their number, and less than all of them."""
+    side = math.gcd(pixels, max(1, WIDE // channels))
+    return side if side < pixels else 1
+
+
+def _moments(wide: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance `[c]` of `wide` `[rows, side * c]`, over rows and `side`.
+
+    Those of the `side` parts, joined (Chan et al. 1983, equal parts). Their sums are shorter than
+    torch's over all pixels, so that less is lost to rounding.
+    """
+    rows = len(wide)
+    means, variances = wide.new_zeros(2, wide.shape[1])
+    torch.batch_norm_update_stats(wide, means, variances, 1.0)  # variances are unbiased
+    means, variances = means.view(side, -1), variances.view(side, -1)
+    mean = means.mean(0)
+    between = (means - mean).square_().mean(0)
+    return mean, variances.mean(0).mul_((rows - 1) / rows).add_(between)
+
+
+@contextmanager
+def filled(module: nn.Module) -> Iterator[None]:
+    """Within it the narrow layers of `module` compute as here, as long as no weight changes.
+
+    Its BatchNorm layers are to be in training mode and to keep running statistics.
+    """
+    ways = {layer: way for layer in module.modules() if (way := _way(layer))}
+    for layer, way in ways.items():
+        layer.forward = way
+    try:
+        yield
+    finally:
+        for layer in ways:
+            del layer.forward
+
+
+def _way(layer: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """Another way to compute a layer, if it has one."""
+    if isinstance(layer, nn.Conv2d) and columns(layer) > 1:
+        return Columns(layer).forward
+    if type(layer) is nn.BatchNorm2d and layer.running_mean is not None:
+        narrow = times(layer.running_mean, layer.num_features) > 1
+        return functools.partial(standardise, layer) if narrow else None
+    return None
