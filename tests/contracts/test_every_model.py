@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch.optim.swa_utils import update_bn
 
 from mergesuite.core import streams
 from mergesuite.models import batchnorm, build, names
@@ -54,6 +55,23 @@ def test_statistics_are_part_of_the_state_dict(name):
     assert set(batchnorm.statistics_names(net)) == {
         key for key in net.state_dict() if key.endswith(("running_mean", "running_var"))
     }
+
+
+def test_statistics_are_those_of_torch_in_training_mode(name):
+    """To the last bit, but where layers of few channels are in channels-last memory."""
+    net = build(name)
+    images = torch.randint(
+        256, (3, 3, 32, 32), dtype=torch.uint8, generator=streams.generator("test", "statistics")
+    )
+    theirs = copy.deepcopy(net)
+    update_bn([images.to(memory_format=torch.channels_last) / 255], theirs)
+    batchnorm.reestimate(net, images)
+    expected = theirs.state_dict()
+    allowed = 1e-5 if name == "resnet8-w8" else 0.0
+    for key in batchnorm.statistics_names(net):
+        torch.testing.assert_close(
+            net.state_dict()[key], expected[key], rtol=allowed, atol=allowed, msg=key
+        )
 
 
 @pytest.mark.parametrize("name", ["resnet8-w8", "sew-small", "shufflenet_v2_x0_5"])

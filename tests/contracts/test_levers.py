@@ -6,6 +6,7 @@ that is written out here, then by the evaluator with all levers on, all off, and
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from mergesuite.experiment.settings import Recipe
 from mergesuite.fitness import Evaluator
 from mergesuite.methods import create
 from mergesuite.models import spiking
+from mergesuite.models.batchnorm import reestimate
 from mergesuite.stages.trainer import Trainer
 from mergesuite.weights import WeightSpace
 
@@ -113,11 +115,26 @@ def with_twins(space: WeightSpace, vector: Tensor, rng: torch.Generator) -> Tens
     return space.flatten(state)
 
 
+def wide_resnet() -> nn.Module:
+    """One whose BatchNorm is torch's to the bit; that of narrow layers is so up to rounding."""
+    return models.build("resnet8", 10, generator("levers"))
+
+
 @pytest.fixture(scope="module", params=[resnet, spiking_net])
 def net(request):
+    return trained(request.param)
+
+
+@pytest.fixture(scope="module", params=[wide_resnet, resnet, spiking_net])
+def any_net(request):
+    return trained(request.param)
+
+
+@functools.cache
+def trained(build: Callable[[], nn.Module]) -> Trained:
     torch.set_num_threads(1)
     images, labels = handwriting()
-    module = request.param()
+    module = build()
     space = WeightSpace(module, "parameters+statistics")
     recipe = Recipe(lr=0.01, batch=25, epochs=EPOCHS)
     trainer = Trainer(
@@ -129,7 +146,7 @@ def net(request):
         trainer.epoch(epoch)
         members.append(space.flatten(module.state_dict()))
     return Trained(
-        request.param,
+        build,
         space,
         {name: tensor.clone() for name, tensor in module.state_dict().items()},
         torch.stack([with_twins(space, v, generator("levers", "twins")) for v in members]),
@@ -160,9 +177,7 @@ class PlainLoop:
     def fitness(self, vector):
         self.module.load_state_dict({**self.net.state, **self.net.space.unflatten(vector)})
         if self.reestimate_on is not None:
-            inputs = self.reestimate_on.float() * (1 / 255)
-            update_bn([inputs.contiguous(memory_format=torch.channels_last)], self.module)
-            self.module.eval()
+            self.reestimate(self.reestimate_on)
         inputs = self.net.images.float() * (1 / 255)
         if self.metric == "cross-entropy":  # no tie to decide, but its last digits know the layout
             inputs = inputs.contiguous(memory_format=torch.channels_last)
@@ -172,6 +187,15 @@ class PlainLoop:
             return -float(losses.nan_to_num(nan=torch.inf).sum()) / len(losses)
         finite = torch.isfinite(logits).all(1)
         return float(((logits.argmax(1) == self.net.labels) & finite).sum())
+
+    def reestimate(self, images):
+        """By torch's function, but of narrow layers: ours has other last digits there."""
+        if self.net.build is resnet:
+            reestimate(self.module, images, normalise=Normalise())
+            return
+        inputs = images.float() * (1 / 255)
+        update_bn([inputs.contiguous(memory_format=torch.channels_last)], self.module)
+        self.module.eval()
 
 
 def evaluator(net, off=(), **options):
@@ -218,7 +242,7 @@ def agree(found, expected, off):
 
 def switched_off(net, name):
     """All of `OFF`; on the spiking net, which takes twice as long, in one search only."""
-    return OFF if net.build is resnet or name == "random-copy" else OFF[:2]
+    return OFF if net.build is not spiking_net or name == "random-copy" else OFF[:2]
 
 
 @every
@@ -236,7 +260,8 @@ def test_a_search_is_that_of_the_plain_loop_with_any_lever_off(net, name, params
         ("de", {}, "accuracy", True),
     ],
 )
-def test_it_is_with_other_metrics_and_statistics_taken_again(net, name, params, metric, again):
+def test_it_is_with_other_metrics_and_statistics_taken_again(any_net, name, params, metric, again):
+    net = any_net
     options = {"metric": metric, "reestimate_on": net.calibration if again else None}
     expected = history(net, PlainLoop(net, **options), name, params)
     for off in switched_off(net, name):

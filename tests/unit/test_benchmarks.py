@@ -95,6 +95,23 @@ def test_the_evaluation_benchmark_writes_its_tables_and_figure(tmp_path):
     assert (tmp_path / "evaluation.svg").stat().st_size > 0
 
 
+def test_the_reestimation_benchmark_writes_its_table(tmp_path):
+    run("reestimation.py", "--nets", "resnet8-w8", "--calibration", 8, "--images", 60, "--turns", 1,
+        "--out", tmp_path)  # fmt: skip
+    with (tmp_path / "reestimation.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["apart"]) < 1e-4
+    assert min(float(row[key]) for key in row if key.endswith(("_ms", "_ratio"))) > 0
+
+
+def test_other_statistics_than_those_of_torch_end_the_benchmark(monkeypatch):
+    script = benchmark("reestimation")
+    case = script.Case("resnet8-w8", 60, 8)
+    monkeypatch.setattr(script, "update_bn", lambda *_: None)
+    with pytest.raises(SystemExit, match="apart from those of torch"):
+        script.measure(case, 1)
+
+
 def test_the_arithmetic_benchmark_keeps_to_the_memory_of_its_population(tmp_path):
     cases = ["cade, in place, F = CR = 1e-6", "de, F = 0.5, CR = 0.9"]
     run("arithmetic.py", "--dim", 17_000_000, "--size", 4, "--generations", 1, "--images", 2,
@@ -114,6 +131,7 @@ def test_the_arithmetic_benchmark_keeps_to_the_memory_of_its_population(tmp_path
         ("evaluation", "evaluation.csv", "speeds"),
         ("evaluation", "evaluation.csv", "levers"),
         ("evaluation", "evaluation-growth.csv", "costs"),
+        ("reestimation", "reestimation.csv", "table"),
         ("arithmetic", "arithmetic.csv", "table"),
     ],
 )

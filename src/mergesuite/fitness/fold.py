@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from mergesuite.models.narrow import widen
+
 
 class Folded:
     """The folded twin of a network: `load` after each change of the network's weights."""
@@ -39,6 +41,7 @@ class Folded:
             for conv, norm in pairs
         ]
         self._copies = self._shared(graph, pairs)
+        self._widened = widen(self.network)
 
     def _cut(self, graph: fx.GraphModule) -> list[tuple[str, str]]:
         """Take each BatchNorm that follows a convolution alone out of the graph."""
@@ -98,3 +101,5 @@ class Folded:
             target.bias.copy_(bias)
         for tensor, source in self._copies:
             tensor.copy_(source)
+        for layer in self._widened:
+            layer.load()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mergesuite.errors import UserError
+from mergesuite.models.narrow import filled
 
 
 def _layers(module: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
@@ -38,8 +39,8 @@ def statistics_names(module: nn.Module) -> list[str]:
 
 
 def scaled(images: Tensor) -> Tensor:
-    """uint8 `[n, 3, h, w]` -> float32 in [0, 1]."""
-    return images.float().div_(255)
+    """uint8 `[n, 3, h, w]` -> float32 in [0, 1], in channels-last memory."""
+    return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 
 def reestimate(
@@ -54,8 +55,9 @@ def reestimate(
     Only BatchNorm layers are put in training mode: dropout stays off, and no parameter changes.
     A layer that the forward pass does not reach keeps its statistics. For `n` a multiple of
     `batch` the result is that of `torch.optim.swa_utils.update_bn` (Izmailov et al. 2018, end of
-    section 3.2). Otherwise batches differ by at most one image and count in proportion to their
-    size, where `update_bn` would give a small last batch the weight of a full one.
+    section 3.2), up to rounding where layers are narrow (see `narrow`). Otherwise batches differ by
+    at most one image and count in proportion to their size, where `update_bn` would give a small
+    last batch the weight of a full one.
 
     Args:
         module: changed in place; training modes and momenta are as before afterwards.
@@ -94,7 +96,7 @@ def reestimate(
         module.eval()
         for layer in layers:
             layer.training = True
-        with torch.no_grad():
+        with torch.no_grad(), filled(module):
             for part in images.tensor_split(-(-len(images) // batch)):
                 part = part.to(weight.device)
                 module(scaled(part) if normalise is None else normalise(part))
