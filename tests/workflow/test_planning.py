@@ -1,5 +1,6 @@
 """What a dry run says: parts, resources, broken papers, names that are not harmless."""
 
+import functools
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from study import (
     ROOT,
     SMOKE,
     STAGES,
+    jobs,
     mergesuite,
     outputs,
     planned,
@@ -19,9 +21,15 @@ from study import (
 )
 
 
+@functools.cache
+def plan(checkout, profile):
+    """The dry run of all papers."""
+    return snakemake(checkout, "-n", "--config", f"profile={profile}")
+
+
 @pytest.mark.parametrize("profile", ["smoke", "laptop", "cifar-cpu", "full"])
 def test_every_profile_has_a_plan(checkout, profile):
-    assert planned(checkout, "--config", f"profile={profile}")["report"] == 1
+    assert jobs(plan(checkout, profile))["report"] == 1
 
 
 def test_there_is_one_rule_per_stage(checkout):
@@ -54,7 +62,7 @@ def test_a_wrong_config_is_refused_before_anything_runs(checkout, config, messag
 
 
 def test_a_dry_run_says_what_is_doubtful(checkout):
-    done = snakemake(checkout, "-n", "--config", "profile=laptop")
+    done = plan(checkout, "laptop")
     assert re.search(r"mega: 0 errors, \d+ doubts; see `mergesuite doctor mega", done.stderr)
     assert "doctor cade" in done.stderr
 
@@ -89,11 +97,10 @@ def test_a_broken_paper_stops_its_own_targets_only(checkout, tmp_path):
     assert mergesuite(copy, "list", "papers").returncode == 0
 
 
-def test_one_file_brings_only_what_it_needs_whatever_the_configured_profile(checkout):
-    found = planned(checkout, "results/smoke/cade/train/source/s0/run.json")
-    assert found == {"data": 1, "train": 1, "total": 2}
-    found = planned(checkout, "results/laptop/mega/train/resnet56/s7/model.safetensors")
-    assert found == {"data": 1, "train": 1, "total": 2}
+def test_a_file_brings_only_what_it_needs_whatever_the_configured_profile(checkout):
+    smoke = "results/smoke/cade/train/source/s0/run.json"
+    laptop = "results/laptop/mega/train/resnet56/s7/model.safetensors"
+    assert planned(checkout, smoke, laptop) == {"data": 2, "train": 2, "total": 4}
 
 
 def test_a_part_of_the_workflow_can_be_asked_for(checkout):
@@ -115,8 +122,10 @@ def test_resources_are_of_the_rule_and_can_be_set(checkout):
     for rule, wanted in (("train", "runtime=77"), ("train", "mem_mb=4321"), ("merge", "gpu=1")):
         block = said.split(f"rule {rule}:")[1].split("rule ")[0]
         assert wanted in block
-    full = snakemake(checkout, "-n", "mega", "--config", "profile=full").stdout
-    assert "gpu=1" in full.split("rule train:")[1].split("rule ")[0]
+    trains = plan(checkout, "full").stdout.split("rule train:")[1:]
+    mine = [block for block in trains if "output: results/full/mega/" in block.split("rule ")[0]]
+    assert mine
+    assert all("gpu=1" in block.split("rule ")[0] for block in mine)
 
 
 def test_nothing_executes_in_a_name_from_a_spec(checkout, tmp_path):

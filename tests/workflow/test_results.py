@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pandas as pd
-import pytest
 from study import (
+    CHAIN,
     ROOT,
     SMOKE,
     copied,
@@ -22,6 +22,8 @@ from study import (
     planned,
     snakemake,
 )
+
+WEIGHTS = "model.safetensors"
 
 
 def test_the_page_of_a_paper_is_there_and_needs_no_network(finished):
@@ -71,9 +73,10 @@ def test_snakemake_s_own_report_is_made_with_our_captions(finished):
 
 
 def test_a_second_run_does_nothing(finished):
-    for config in (SMOKE, ("mega", "--config", "profile=smoke", "device=cpu")):
-        assert planned(finished, *config).keys() <= {"report", "default", "total"}
-    assert planned(finished, "mega", "--cores", "1", "--config", "profile=smoke") == {}
+    assert planned(finished, *SMOKE).keys() <= {"report", "default", "total"}  # of all papers
+    assert (
+        planned(finished, "mega", "--cores", "1", "--config", "profile=smoke", "device=cpu") == {}
+    )
 
 
 def test_editing_one_entry_re_runs_its_jobs_and_what_follows(finished, spec):
@@ -130,33 +133,50 @@ def test_fewer_seeds_leave_the_others_out_of_the_table(finished, spec, tmp_path)
     assert (copy / "results/smoke/mega/merge/mega-clean-pair/s1/run.json").is_file()
 
 
-@pytest.mark.parametrize("who", ["job", "snakemake", "all"])
-def test_after_a_kill_the_documented_command_goes_on(finished, tmp_path, who):
+def test_after_kills_the_documented_command_goes_on(finished, tmp_path):
+    """Of a job, of all processes, of Snakemake alone, each in the middle of the same training."""
     copy = copied(tmp_path)
-    target = "results/smoke/mega/merge/mega-clean-four/s0/run.json"
-    words = ["snakemake", "--cores", "2", target]
+    for who in ("job", "all", "snakemake"):
+        killed_while_training(copy, who)
+        if who != "job":
+            snakemake(copy, "--unlock", CHAIN)
+    snakemake(copy, CHAIN)
+    for name in ("train/ending/s0", "merge/darwinian-clean-ending/s0"):
+        ours, theirs = (root / "results/smoke/darwinian" / name for root in (copy, finished))
+        assert (ours / WEIGHTS).read_bytes() == (theirs / WEIGHTS).read_bytes()
+        costs = [json.loads((run / "run.json").read_text())["cost"] for run in (ours, theirs)]
+        assert costs[0] == costs[1]
+
+
+def killed_while_training(copy, who):
+    """Start the command, and kill once the training says how far it is."""
+    began = time.time()
     running = subprocess.Popen(
-        words, cwd=copy, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        ["snakemake", "--cores", "2", CHAIN], cwd=copy, env=environment(), start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    logs, ends = copy / "results/smoke/mega/logs/train/resnet56", time.monotonic() + 120
-    while not any(log.stat().st_size for log in logs.glob("*.log")):
-        assert time.monotonic() < ends
-        time.sleep(0.05)
+    folder = copy / "results/smoke/darwinian"
+    log, record = folder / "logs/train/ending/s0.log", folder / "train/ending/s0/run.json"
+    wait(lambda: log.is_file() and log.stat().st_mtime > began and log.stat().st_size)
     if who == "job":
-        subprocess.run(["pkill", "-9", "-f", f"mergesuite train .*{target[:14]}"], check=False)
+        session = ["-s", str(running.pid)]
+        subprocess.run(["pkill", "-9", *session, "-f", "mergesuite train"], check=True)
     elif who == "snakemake":
         os.kill(running.pid, signal.SIGKILL)
     else:
         os.killpg(running.pid, signal.SIGKILL)
-    running.wait(timeout=120)
-    time.sleep(1)  # jobs that outlive it end with it
-    if who != "job":
-        snakemake(copy, "--unlock", target)
-    snakemake(copy, target)
-    for name in ("train/resnet56/s0", "merge/mega-clean-four/s0"):
-        file = f"results/smoke/mega/{name}/model.safetensors"
-        assert (copy / file).read_bytes() == (finished / file).read_bytes()
+    assert running.wait(timeout=120) != 0
+    time.sleep(1)
+    assert who == "snakemake" or not record.exists()
+    if who == "snakemake":
+        wait(record.exists)  # a job that outlives it goes on
+
+
+def wait(until):
+    ends = time.monotonic() + 120
+    while not until():
+        assert time.monotonic() < ends
+        time.sleep(0.05)
 
 
 def test_check_accepts_what_it_measured_and_notices_a_drift(finished):
