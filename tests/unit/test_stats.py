@@ -117,3 +117,23 @@ def test_t_intervals_of_five_seeds_cover_what_they_say():
     share = np.mean([e.low <= 0.8 <= e.high for e in effects])
 
     assert 0.93 < share < 0.97
+
+
+@pytest.mark.parametrize("freedom", [4.0, 12.0])
+def test_a_variance_prior_is_found_again(freedom):
+    generator = np.random.default_rng(3)
+    found = []
+    for _ in range(20):
+        true = 0.02**2 * freedom / generator.chisquare(freedom, 2000)
+        measured = true * generator.chisquare(5, 2000) / 5
+        found.append(stats.variance_prior(measured, np.full(2000, 5)))
+
+    assert np.median([prior.df for prior in found]) == pytest.approx(freedom, rel=0.1)
+    assert np.median([prior.variance for prior in found]) == pytest.approx(0.02**2, rel=0.03)
+
+
+def test_equal_variances_are_worth_all_of_each_other():
+    prior = stats.variance_prior(np.full(12, 0.01**2), np.full(12, 4))
+
+    assert math.isinf(prior.df)
+    assert prior.moderated(1.0, 4) == (prior.variance, math.inf)
