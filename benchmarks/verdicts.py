@@ -79,11 +79,6 @@ def means(paper: spec.Paper, gain: float, leak: float) -> dict[str, float]:
         found[claim.subject] = sign * gain
         if twin := paper.twin_of(claim.subject):
             found[twin], found[claim.subject] = gain, gain + leak
-    for claim in paper.claims.values():
-        if claim.against in found and not any(
-            claim.against == other.subject for other in paper.claims.values()
-        ):
-            found[claim.against] = 0.0
     return found
 
 

@@ -12,7 +12,7 @@ from mergesuite.errors import UserError
 from mergesuite.experiment.settings import Data, Merge, Network
 from mergesuite.methods import Combination, named
 from mergesuite.models.batchnorm import statistics_names
-from mergesuite.stages import merge
+from mergesuite.stages import evaluate, merge
 from mergesuite.stages.merge import asked_of, with_budget
 from mergesuite.stages.problem import Problem
 from mergesuite.stages.search import make_evaluator
@@ -257,3 +257,36 @@ def test_permuted_labels_are_the_same_ones_of_other_images(problem):
     assert torch.equal(true.sort().values, permuted.sort().values)
     assert torch.equal(permuted, labels("permuted", 0))
     assert not torch.equal(permuted, labels("permuted", 1))
+
+
+@pytest.mark.parametrize(
+    ("how", "begun", "score", "gain"),
+    [
+        ({"metric": "accuracy", "batch_mean": None}, 30.0, 34.0, 0.1),
+        ({"metric": "accuracy", "batch_mean": 8}, 75.0, 85.0, 0.1),
+        ({"metric": "cross-entropy", "batch_mean": None}, -0.7, -0.5, 0.2),
+    ],
+)
+def test_the_gain_that_a_search_reports_is_a_fraction_or_nats(how, begun, score, gain):
+    fitness = {**how, "batchnorm": "keep", "split": "search"}
+    done = {"begun": begun, "score": score, "fitness_images": 40}
+
+    (row,) = evaluate._fitness({**done, "args": {"merge": {"fitness": fitness}}})
+
+    assert row["value"] == pytest.approx(gain)
+
+
+def test_a_search_says_what_its_best_parent_scored(problem, parents, tmp_path):
+    how = {"use": "random-search", "params": {**RANDOM, "include_parents": True}}
+    record, _ = merged(parents, how, tmp_path)
+
+    images, labels = problem.images("search")
+    right = []
+    for path in parents:
+        module = problem.network()
+        module.load_state_dict(problem.load(path))
+        module.eval()
+        with torch.no_grad():
+            right.append(int((module(problem.normalise(images)).argmax(1) == labels).sum()))
+    assert record["begun"] == max(right)
+    assert record["score"] >= record["begun"]

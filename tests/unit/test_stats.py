@@ -4,10 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats as scipy_stats
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
 from mergesuite.judge import stats
@@ -88,19 +85,6 @@ def test_log_ratio_of_known_factors():
 def test_a_ratio_to_nothing_is_refused():
     with pytest.raises(ValueError, match="above zero"):
         stats.log_ratio([1, 2], [0, 1])
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_is_that_of_statsmodels(pvalues):
-    assert stats.holm(pvalues) == pytest.approx(multipletests(pvalues, method="holm")[1])
-
-
-def test_holm_leaves_out_what_has_no_p():
-    adjusted = stats.holm([0.01, math.nan, 0.02])
-
-    assert adjusted[0] == pytest.approx(0.02)
-    assert math.isnan(adjusted[1])
 
 
 def test_mcnemar_by_hand():

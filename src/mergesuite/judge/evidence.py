@@ -5,8 +5,8 @@ from __future__ import annotations
 from mergesuite.experiment import spec
 from mergesuite.judge import power
 from mergesuite.judge.claimed import Claimed
-from mergesuite.judge.samples import Comparison, have_pairs, run_interval
-from mergesuite.judge.study import Measured, Study, in_favour, where_of
+from mergesuite.judge.samples import CROSSED, Comparison, have_pairs, run_interval
+from mergesuite.judge.study import Measured, Study, in_favour, seen_images, where_of
 from mergesuite.judge.verdict import Evidence, Twin
 from mergesuite.stages.columns import COSTS
 
@@ -39,7 +39,7 @@ def evidence(
         twin=_twin(claim, found),
         reduced=study.paper.reduced,
         needed=needed(known.interest, found, level),
-        remark="; ".join(filter(None, (_treatment(study, claim), _lacking(study, claim, main)))),
+        remark="; ".join(filter(None, _remarks(study, claim, main))),
     )
 
 
@@ -72,6 +72,13 @@ def _twin(claim: spec.Claim, found: Measured) -> Twin | None:
     if found.twin is None or found.excess is None:
         return None
     return Twin(*in_favour(claim, found.twin.effect), *in_favour(claim, found.excess.effect))
+
+
+def _remarks(study: Study, claim: spec.Claim, main: Comparison) -> tuple[str, ...]:
+    """What a reader must know beside the verdict; empty where there is nothing."""
+    seen = seen_images(study, claim) if main.spread_kind == CROSSED else None
+    on = f"measured on the {seen} test images that the search saw" if seen else ""
+    return on, _treatment(study, claim), _lacking(study, claim, main)
 
 
 def _treatment(study: Study, claim: spec.Claim) -> str:

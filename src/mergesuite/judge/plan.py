@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from mergesuite.core import frames
-from mergesuite.experiment import spec
+from mergesuite.experiment import declared, spec
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import collect, power
 
@@ -30,6 +30,8 @@ COLUMNS = (
     "sd_images", "se_images", "pairs_needed", "best_pairs", "best_searches", "best_images",
     "cpu_minutes", "best_cpu_minutes",
 )  # fmt: skip
+
+DEVIATIONS = ("sd_pairs", "sd_search", "sd_images", "se_images")
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,9 @@ def plan(
         if row["n"] < 2 or row["effect"] != "difference" or row["metric"] != "accuracy":
             continue
         subject, against = str(row["subject"]), str(row["against"])
-        found = components(row, _searches(paper, subject), images)  # pyright: ignore
+        found = components(
+            {name: row[name] for name in DEVIATIONS}, _searches(paper, subject), images
+        )
         costs = _costs(paper, seconds, subject, against)
         best = cheapest(found, costs, row["interest"], row["level"], images, most_images)
         rows.append(
@@ -167,5 +171,12 @@ def of_results(paper: str, profile: str, results: Path) -> pd.DataFrame:
     runs = collect.measured(jobs)
     timed = runs[runs["metric"] == "seconds"].groupby("subject")["value"].mean()
     on_test = runs[(runs["split"] == "test") & (runs["metric"] == "accuracy")]["n"]
+    seconds = {str(subject): float(value) for subject, value in timed.items()}
     images = int(on_test.max())
-    return plan(jobs.paper, verdicts, {str(k): float(v) for k, v in timed.items()}, images, images)
+    return plan(jobs.paper, verdicts, seconds, images, _most_images(jobs.paper, images))
+
+
+def _most_images(paper: spec.Paper, images: int) -> int:
+    """Test images of the data set; of a folder no more than were used are known."""
+    known = declared.datasets().get(paper.data.name)
+    return max(images, known["splits"]["test"]) if known else images

@@ -8,7 +8,6 @@ less than it says.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,20 +113,6 @@ def log_ratio(a: ArrayLike, b: ArrayLike, paired: bool = True, level: float = LE
         raise ValueError("a ratio needs values above zero")
     test = paired_difference if paired else welch_difference
     return test(np.log(first), np.log(second), level)
-
-
-def holm(pvalues: Sequence[float]) -> list[float]:
-    """P values adjusted for testing all of them (Holm 1979); NaN stays and does not count."""
-    adjusted = [math.nan] * len(pvalues)
-    order = sorted(
-        (i for i, p in enumerate(pvalues) if not math.isnan(p)),
-        key=lambda i: pvalues[i],
-    )
-    highest = 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - rank) * pvalues[index]))
-        adjusted[index] = highest
-    return adjusted
 
 
 def mcnemar(only_a: int, only_b: int) -> float:

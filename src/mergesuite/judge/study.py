@@ -132,10 +132,11 @@ def seen_images(study: Study, claim: spec.Claim) -> int | None:
 
 
 def same_images(paper: spec.Paper, claim: spec.Claim, *names: str) -> bool:
-    """Whether a claim is about accuracies on test of results that are paired."""
+    """Whether a claim is about accuracies on test of paired results on one data set."""
     where = where_of(claim)
     on_test = (where.metric, where.split) == ("accuracy", "test")
-    return on_test and have_pairs(paper, *names)
+    a, b = (paper.data_of(paper.model_of(name)) for name in names)
+    return on_test and a == b and have_pairs(paper, *names)
 
 
 def in_favour(claim: spec.Claim, effect: stats.Effect) -> tuple[float, float]:
