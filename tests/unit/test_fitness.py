@@ -1,5 +1,6 @@
 """The evaluator against the plain loop: a network, its weights loaded, argmax, one batch."""
 
+import copy
 import math
 
 import pytest
@@ -276,3 +277,24 @@ def test_a_recorded_forward_pass_reads_the_weights_of_the_moment():
 def test_on_a_cpu_nothing_is_recorded():
     network = nn.Conv2d(3, 4, 3)
     assert graphed(network, torch.zeros(1, 3, 8, 8)) is network
+
+
+def test_images_that_folding_leaves_in_doubt_are_decided_without_it(problem):
+    """Two classes with nearly the same weights: rounding of the folded net alone would tip them."""
+    module, space, images, _, candidates = problem
+    space.load(module, candidates[0])
+    near = copy.deepcopy(module)
+    weight, bias = [p.data for p in near.parameters()][-2:]
+    weight[1:] = weight[0] * (1 + 1e-6 * draw(weight.shape[1], name="twin"))
+    bias.zero_()
+    with torch.no_grad():
+        logits = copy.deepcopy(near).double()(images.double() / 255)
+    bias[1:] = (logits[:, 0] - logits[:, 1]).median()  # so that each class wins half
+    vectors = space.flatten(near.state_dict())[None]
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    folded, plain = (
+        Evaluator(module, space, images, labels, fold=fold).scores(vectors)
+        for fold in (True, False)
+    )
+    assert folded.correct.tolist() == plain.correct.tolist()
+    assert 0.2 * N < plain.correct[0] < 0.8 * N  # the case says something
