@@ -41,8 +41,8 @@ def trainer(settings, meter=None):
     )
 
 
-NETWORK = Network(build="resnet8-w8")
-DATA = Data.model_validate({"name": "digits", "sizes": {"fit": 60, "search": 20, "test": 20}})
+NETWORK = Network(build="resnet8-w4")
+DATA = Data.model_validate({"name": "digits", "sizes": {"fit": 40, "search": 10, "test": 10}})
 OUTPUTS = ("model.safetensors", "epochs", "curve.csv", "run.json")
 """What a rule declares, so what a workflow deletes before it starts a failed job again."""
 
