@@ -213,6 +213,27 @@ def test_parents_budget_and_start_are_files_of_other_jobs(jobs):
     assert work.start("net", 1) is None
 
 
+def test_a_shared_model_is_trained_once_where_the_other_paper_says_the_same(jobs, tmp_path):
+    other = tmp_path / "replications" / "theirs"
+    other.mkdir()
+    text = yaml.safe_dump(PAPER, sort_keys=False)
+    (other / "paper.yaml").write_text(text)
+    shared = {"models": {"net": {"shared_with": "theirs"}}}
+
+    work = jobs(change=shared)
+    assert work.runs("net")[0] == "results/full/theirs/train/net/s0"
+    assert work.parents("mega-pair", 1)[0] == "results/full/theirs/train/net/s2/model.safetensors"
+    assert work.run("mega-pair", 1) == "results/full/mine/merge/mega-pair/s1"
+    assert work.spec("net", 3) == jobs().spec("net", 3)
+
+    for change, reason in (
+        ({"models": {"net": {"recipe": {"lr": 1e-4}}}}, "trains another one"),
+        ({"models": {"net": {"seeds": 7}}}, "does not train as many seeds"),
+    ):
+        with pytest.raises(UserError, match=f"models.net is shared with theirs, which {reason}"):
+            jobs(change=loading.overlay(shared, change)).runs("net")
+
+
 def test_several_fine_tunes_may_start_at_the_only_seed_of_one_ancestor(jobs):
     work = jobs(
         change={"models": {"ancestor": {"build": "resnet8-w8"}, "spiking": {"start": "ancestor"}}}

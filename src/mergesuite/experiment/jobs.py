@@ -33,7 +33,7 @@ class Jobs:
 
     def __init__(self, name: str, profile: str, results: str = "results") -> None:
         """Load the spec of paper `name`; everything it makes goes below `results`."""
-        self.name, self.profile = name, profile
+        self.name, self.profile, self.results = name, profile, results
         self.paper: Paper = config.paper(name, profile)
         self.folder = f"{results}/{profile}/{name}"
         self.data_folder = f"{results}/{profile}/data"
@@ -43,8 +43,33 @@ class Jobs:
 
     def run(self, subject: str, seed: int) -> str:
         """The folder of one run of a model or of ENTRY-POPULATION."""
-        stage = "train" if self.subjects[subject] is None else "merge"
-        return f"{self.folder}/{stage}/{subject}/s{seed}"
+        if self.subjects[subject] is None:
+            return f"{self._trained_in(subject)}/train/{subject}/s{seed}"
+        return f"{self.folder}/merge/{subject}/s{seed}"
+
+    @remembered
+    def _trained_in(self, model: str) -> str:
+        """The folder of the paper that trains a model.
+
+        Raises:
+            UserError: it is shared with a paper that trains another one by this name, or none.
+        """
+        other = self.paper.models[model].shared_with
+        if other is None:
+            return self.folder
+        theirs = Jobs(other, self.profile, self.results)
+        entry = theirs.paper.models[model] if model in theirs.subjects else None
+        if entry is None or entry.shared_with or set(self.seeds(model)) - set(theirs.seeds(model)):
+            wrong = "does not train as many seeds of it there"
+        elif theirs.spec(model, 0) != self.spec(model, 0):
+            wrong = "trains another one by this name"
+        else:
+            return theirs.folder
+        raise UserError(
+            f"{config.folder_of(self.name)}/paper.yaml, profile {self.profile}: models.{model} is "
+            f"shared with {other}, which {wrong}: make network, data, recipe and start equal in "
+            "both, or remove shared_with"
+        )
 
     @remembered
     def seeds(self, subject: str) -> list[int]:

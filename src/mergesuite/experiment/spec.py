@@ -53,6 +53,9 @@ class Model(Network):
         "of weights, relative to this folder",
     )
     data: Data | None = Field(None, description="if other than the paper's")
+    shared_with: Slug | None = Field(
+        None, description="paper that trains the same model by the same name: its runs are taken"
+    )
 
     @property
     def start_model(self) -> str | None:
