@@ -96,7 +96,7 @@ class Evaluator:
         self._ranks = ranks
         exact = metric == "accuracy" and precision == "float32"
         self._passes = Passes(
-            self._module, self._normalise, images.shape[1:], self._device,
+            self._module, self._normalise, images.shape, self._device,
             precision=precision, chunk=chunk, fold=fold and exact, exact=exact,
         )  # fmt: skip
         self._order = order and self._passes.steady

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.backends import cudnn
@@ -45,7 +47,7 @@ class Passes:
         fold: bool,
         exact: bool,
     ) -> None:
-        """Prepare `module` for images of `shape` `(3, h, w)`.
+        """Prepare `module` for images of `shape` `(n, 3, h, w)`.
 
         `exact`: what is counted must not depend on the layout, so a network that is not folded is
         computed as the plain loop would (near-ties are decided again for a folded one only).
@@ -57,15 +59,19 @@ class Passes:
         self.chunk = chunk or self._default_chunk(shape)
         plain = exact and self._twin is None
         self._layout = torch.contiguous_format if plain else torch.channels_last
-        self._network = self._prepared(shape)
-        self.steady = self._is_steady(shape)
+        self._network = self._prepared(shape[1:])
+        self.steady = self._is_steady(shape[1:])
 
     def _default_chunk(self, shape: torch.Size) -> int:
+        """Images per pass, so that the passes over all images are alike: the last is padded."""
+        count, _, height, width = shape
         if self._device.type == "cuda":
-            return CHUNK_GPU
-        if not self.folded:
-            return CHUNK_UNFOLDED
-        return min(max(CHUNK, CHUNK * 32 * 32 // (shape[-1] * shape[-2])), CHUNK_MOST)
+            most = CHUNK_GPU
+        elif self.folded:
+            most = min(max(CHUNK, CHUNK * 32 * 32 // (height * width)), CHUNK_MOST)
+        else:
+            most = CHUNK_UNFOLDED
+        return math.ceil(count / math.ceil(count / most))
 
     @torch.inference_mode()
     def _prepared(self, shape: torch.Size) -> Forward:

@@ -25,25 +25,12 @@ from mergesuite.fitness.fold import Folded
 from mergesuite.models.batchnorm import has_batchnorm, reestimate, statistics_names
 from mergesuite.stages.problem import Problem
 
-BATCH = 100
+BATCH = 200
 SPLITS = ("search", "test")
 REESTIMATE_IMAGES = 1000
 """Fit images for the `re-estimate` treatment, or all of them where there are fewer."""
 
 Row = dict[str, Any]
-
-
-@torch.inference_mode()
-def logits(problem: Problem, module: nn.Module, images: Tensor) -> Tensor:
-    """`(n, classes)` float32 logits in eval mode, with BatchNorm folded where that is possible."""
-    module.eval()
-    try:
-        folded = Folded(module)
-        folded.load()
-        network: nn.Module = folded.network
-    except ValueError:
-        network = module
-    return torch.cat([network(problem.normalise(part)) for part in images.split(BATCH)])
 
 
 def combine(outputs: Tensor, rule: str) -> Tensor:
@@ -90,7 +77,11 @@ class Outputs:
     def __init__(self, problem: Problem) -> None:
         """Nothing is computed before it is asked for."""
         self._problem = problem
-        self._module = problem.network()
+        self._module = problem.network().eval()
+        try:
+            self._folded = Folded(self._module)
+        except ValueError:
+            self._folded = None
         self._known: dict[bytes, dict[str, Tensor]] = {}
 
     def treatments(self, parents: int, rule: str) -> list[str]:
@@ -114,11 +105,21 @@ class Outputs:
             self._module.load_state_dict(state)
             if treatment == "re-estimate":
                 reestimate(self._module, self._calibration, normalise=self._problem.normalise)
-            self._known[key] = {
-                split: logits(self._problem, self._module, self._problem.images(split)[0]).cpu()
-                for split in SPLITS
-            }
+            self._known[key] = self._logits()
         return self._known[key]
+
+    @torch.inference_mode()
+    def _logits(self) -> dict[str, Tensor]:
+        """What the network computes now, in eval mode, with BatchNorm folded where possible."""
+        network: nn.Module = self._module.eval()
+        if self._folded is not None:
+            self._folded.load()
+            network = self._folded.network
+        found = {}
+        for split in SPLITS:
+            parts = self._problem.images(split)[0].split(BATCH)
+            found[split] = torch.cat([network(self._problem.normalise(x)) for x in parts]).cpu()
+        return found
 
     @functools.cached_property
     def _calibration(self) -> Tensor:
