@@ -163,7 +163,7 @@ def saved(monkeypatch, tmp_path):
 @pytest.mark.parametrize("kind", FITNESS)
 @pytest.mark.parametrize("name", METHODS)
 def test_a_search_cut_anywhere_ends_the_same(tiny, name, kind, saved, tmp_path, monkeypatch):
-    monkeypatch.setattr(passes, "CHUNK", 16)  # so that rejection saves a part of the images
+    monkeypatch.setattr(passes, "CHUNK_MOST", 16)  # so that rejection saves a part of the images
     monkeypatch.setattr(passes, "CHUNK_UNFOLDED", 16)
     whole = finish(tiny, name, FITNESS[kind], tmp_path / "whole")
     states = list(saved)
@@ -178,7 +178,7 @@ def test_a_search_cut_anywhere_ends_the_same(tiny, name, kind, saved, tmp_path, 
 
 def test_these_searches_reject_and_remember(tiny, tmp_path, monkeypatch):
     """Else the test above would say little."""
-    monkeypatch.setattr(passes, "CHUNK", 16)
+    monkeypatch.setattr(passes, "CHUNK_MOST", 16)
     sparing = set()
     for name in METHODS:
         cost = finish(tiny, name, {}, tmp_path / name).cost

@@ -183,7 +183,7 @@ def test_every_entry_of_mega_follows_its_profile():
     assert line.startswith(
         "--method mega --set generations=20 mutation=element mutation_rate=0.02 population=20 "
         "--fitness batchnorm=re-estimate batchnorm_images=128 --model resnet8-w8 --data digits12 "
-        "--sizes fit=7000 search=400 test=5000"
+        "--sizes fit=7000 search=200 test=5000"
     )
 
 
