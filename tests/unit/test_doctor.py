@@ -103,6 +103,10 @@ SMALLER = {"params": {"population": 3}}
         ({"data": {"sizes": {"search": 150}}}, "doubt", "data.sizes.search", "150 images", "full"),
         ({"models": {"lone": {"build": "resnet8"}}}, "doubt", "models.lone", "in no pop", "full"),
         (
+            {"models": {"parent": {"shared_with": "another"}}},
+            "doubt", "models.parent.shared_with", "another does not train the same", "full",
+        ),
+        (
             {
                 "populations": {"p": {"model": "parent"}},
                 "methods": {"m": {**MEGA, "populations": ["p"]}},

@@ -13,10 +13,11 @@ from mergesuite.core import streams
 from mergesuite.data.images import Normalise
 from mergesuite.fitness import Evaluator
 from mergesuite.fitness.graphed import graphed
+from mergesuite.fitness.passes import Passes
 from mergesuite.models.batchnorm import reestimate
 from mergesuite.weights import WeightSpace
 
-N = 130  # no multiple of the chunk, and the last chunk is short
+N = 211  # two chunks, of which the last is short
 SIDE = 16
 
 
@@ -165,7 +166,7 @@ def test_the_released_score_is_the_unweighted_mean_of_batches(problem):
     space.load(module, candidates[0])
     with torch.no_grad():
         hits = (module(images.float() / 255).argmax(1) == labels).double()
-    expected = 100 * (float(hits[:100].mean()) + float(hits[100:].mean())) / 2
+    expected = 100 * float(torch.stack([part.mean() for part in hits.split(100)]).mean())
     evaluator = Evaluator(module, space, images, labels, batch_mean=100)
     assert float(evaluator.scores(candidates[:1]).fitness[0]) == pytest.approx(expected, rel=1e-12)
 
@@ -298,3 +299,15 @@ def test_images_that_folding_leaves_in_doubt_are_decided_without_it(problem):
     )
     assert folded.correct.tolist() == plain.correct.tolist()
     assert 0.2 * N < plain.correct[0] < 0.8 * N  # the case says something
+
+
+@pytest.mark.parametrize(
+    ("count", "side", "chunk"),
+    [(40, 32, 40), (130, 32, 44), (300, 12, 150), (200, 12, 200), (211, 16, 106), (90, 64, 45)],
+)
+def test_all_passes_are_alike_and_small_images_share_a_larger_one(count, side, chunk):
+    module = models.build("resnet8-w8", 10, streams.generator("net")).eval()
+    shape, cpu = torch.Size((count, 3, side, side)), torch.device("cpu")
+    how = {"precision": "float32", "chunk": None, "fold": True, "exact": True}
+
+    assert Passes(module, Normalise(), shape, cpu, **how).chunk == chunk

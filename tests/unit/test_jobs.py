@@ -226,12 +226,20 @@ def test_a_shared_model_is_trained_once_where_the_other_paper_says_the_same(jobs
     assert work.run("mega-pair", 1) == "results/full/mine/merge/mega-pair/s1"
     assert work.spec("net", 3) == jobs().spec("net", 3)
 
-    for change, reason in (
-        ({"models": {"net": {"recipe": {"lr": 1e-4}}}}, "trains another one"),
-        ({"models": {"net": {"seeds": 7}}}, "does not train as many seeds"),
-    ):
-        with pytest.raises(UserError, match=f"models.net is shared with theirs, which {reason}"):
-            jobs(change=loading.overlay(shared, change)).runs("net")
+    for change in ({"recipe": {"lr": 1e-4}}, {"seeds": 7}):
+        ours = jobs(change=loading.overlay(shared, {"models": {"net": change}}))
+        assert ours.trains("net")
+        assert ours.runs("net")[0] == "results/full/mine/train/net/s0"
+
+
+def test_a_broken_paper_costs_those_that_share_with_it_a_training_and_no_more(jobs, tmp_path):
+    other = tmp_path / "replications" / "theirs"
+    other.mkdir()
+    (other / "paper.yaml").write_text("title: [")
+
+    for name in ("theirs", "nobody"):
+        work = jobs(change={"models": {"net": {"shared_with": name}}})
+        assert work.runs("net")[0] == "results/full/mine/train/net/s0"
 
 
 def test_several_fine_tunes_may_start_at_the_only_seed_of_one_ancestor(jobs):

@@ -5,6 +5,7 @@ import math
 import pytest
 import report_fixture as fixture
 
+from mergesuite.experiment import loading
 from mergesuite.judge import compare, plan, power
 from mergesuite.judge.plan import Components, Costs, cheapest, components
 from mergesuite.report.plan import shown
@@ -49,6 +50,24 @@ def test_more_images_are_taken_where_only_they_help():
     found = Components(0.001**2, 0.0, 0.0, images=(0.003**2) * 1000)
 
     assert cheapest(found, Costs(1, 1), 0.005, 0.95, 1000, 9000).images == 9000
+
+
+def test_a_leaky_claim_is_planned_on_the_images_that_its_search_saw(tmp_path):
+    with fixture.made(tmp_path) as (folder, results):
+        verdicts = compare.write(folder, "laptop", results)
+        paper = loading.paper(folder, "laptop")
+    leaky = verdicts[verdicts["leaky"] & (verdicts["metric"] == "accuracy")]
+    name = str(leaky["subject"].iloc[0])
+    entry = paper.entry_of(name)
+    seen = entry.model_copy(update={"fitness": entry.fitness.model_copy(update={"images": 200})})
+    slug = paper.all_subjects()[name][0]
+    paper = paper.model_copy(update={"methods": {**paper.methods, slug: seen}})
+
+    table = plan.plan(paper, verdicts, {}, images=300, most_images=9000).set_index("claim")
+
+    of_it = leaky[leaky["subject"] == name]["claim"]
+    assert set(table.loc[of_it, "best_images"].dropna()) == {200}
+    assert 200 not in set(table.drop(of_it)["best_images"])
 
 
 def test_the_plan_of_a_run_is_a_table_of_its_claims(tmp_path):

@@ -16,6 +16,7 @@ from mergesuite.cli import doubts
 from mergesuite.cli.doubts import Finding, doubt
 from mergesuite.errors import CheckFailed, UserError, nearest
 from mergesuite.experiment import config, loading
+from mergesuite.experiment.jobs import Jobs
 from mergesuite.experiment.spec import PROFILES, Paper
 from mergesuite.judge.claimed import claimed
 from mergesuite.report.publish import BEGIN, END
@@ -98,7 +99,7 @@ def findings(folder: Path, profile: str) -> list[Finding]:
         problems = error.problems if isinstance(error, loading.SpecError) else [str(error)]
         return [Finding("error", "paper.yaml", problem, "see there") for problem in problems]
     found = [*_files(folder, paper), *_rows(folder, paper), *_readme(folder), *_todos(folder)]
-    found += doubts.doubts(paper, base, profile)
+    found += [*_shared(folder, paper, profile), *doubts.doubts(paper, base, profile)]
     return sorted(found, key=lambda finding: finding.kind != "error")
 
 
@@ -112,6 +113,16 @@ def _files(folder: Path, paper: Paper) -> Iterator[Finding]:
                 yield Finding(
                     "error", where, f"there is no {folder / name}", "put it there, or correct it"
                 )
+
+
+def _shared(folder: Path, paper: Paper, profile: str) -> Iterator[Finding]:
+    """Models that are trained here, although another paper's runs were to be taken."""
+    for name in paper.active_models():
+        other = paper.models[name].shared_with
+        if other and Jobs(folder.name, profile).trains(name):
+            what = f"{other} does not train the same model as often: it is trained here too"
+            change = "make network, data, recipe, start and seeds equal in both, or remove it"
+            yield doubt(f"models.{name}.shared_with", what, change)
 
 
 def _rows(folder: Path, paper: Paper) -> Iterator[Finding]:

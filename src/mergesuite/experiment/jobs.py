@@ -7,6 +7,7 @@ others, and each printed command can be pasted into a shell.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import shlex
@@ -49,26 +50,28 @@ class Jobs:
 
     @remembered
     def _trained_in(self, model: str) -> str:
-        """The folder of the paper that trains a model.
+        """The folder of the paper whose runs of a model are taken.
 
-        Raises:
-            UserError: it is shared with a paper that trains another one by this name, or none.
+        That is another one only where it trains the very same: a paper that is broken or changed
+        costs those it shares with a training, and nothing else.
         """
         other = self.paper.models[model].shared_with
-        if other is None:
-            return self.folder
-        theirs = Jobs(other, self.profile, self.results)
-        entry = theirs.paper.models[model] if model in theirs.subjects else None
-        if entry is None or entry.shared_with or set(self.seeds(model)) - set(theirs.seeds(model)):
-            wrong = "does not train as many seeds of it there"
-        elif theirs.spec(model, 0) != self.spec(model, 0):
-            wrong = "trains another one by this name"
-        else:
-            return theirs.folder
-        raise UserError(
-            f"{config.folder_of(self.name)}/paper.yaml, profile {self.profile}: models.{model} is "
-            f"shared with {other}, which {wrong}: make network, data, recipe and start equal in "
-            "both, or remove shared_with"
+        with contextlib.suppress(UserError):
+            if other and self._equals(Jobs(other, self.profile, self.results), model):
+                return f"{self.results}/{self.profile}/{other}"
+        return self.folder
+
+    def trains(self, model: str) -> bool:
+        """Whether a model is trained by a job of this paper, and not by one of another."""
+        return self._trained_in(model) == self.folder
+
+    def _equals(self, other: Jobs, model: str) -> bool:
+        """Whether another paper trains a model of ours itself, by the same name and as often."""
+        return (
+            model in other.subjects
+            and other.paper.models[model].shared_with is None
+            and set(self.seeds(model)) <= set(other.seeds(model))
+            and other.spec(model, 0) == self.spec(model, 0)
         )
 
     @remembered

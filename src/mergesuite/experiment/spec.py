@@ -54,7 +54,8 @@ class Model(Network):
     )
     data: Data | None = Field(None, description="if other than the paper's")
     shared_with: Slug | None = Field(
-        None, description="paper that trains the same model by the same name: its runs are taken"
+        None,
+        description="paper whose runs are taken where it trains the same model by the same name",
     )
 
     @property
@@ -319,10 +320,14 @@ class Paper(Strict):
             for population in entry.populations or self.populations:
                 yield f"{slug}-{population}", (slug, population)
 
+    def entry_of(self, subject: str) -> Method | None:
+        """The entry of the methods table that made a subject; None for a model."""
+        parts = self.all_subjects()[subject]
+        return self.methods[parts[0]] if parts else None
+
     def twin_of(self, subject: str) -> str | None:
         """The same search on held-out images, if a leaky subject has one that is run."""
-        parts = self.all_subjects()[subject]
-        entry = self.methods[parts[0]] if parts else None
+        parts, entry = self.all_subjects()[subject], self.entry_of(subject)
         twin = f"{entry.twin}-{parts[1]}" if parts and entry and entry.twin else None
         return twin if twin in self.all_subjects() else None
 

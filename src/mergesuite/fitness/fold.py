@@ -103,3 +103,11 @@ class Folded:
             tensor.copy_(source)
         for layer in self._widened:
             layer.load()
+
+
+def folded(module: nn.Module) -> Folded | None:
+    """The folded twin of a network, where there is one."""
+    try:
+        return Folded(module)
+    except ValueError:
+        return None

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mergesuite.core import streams
 from mergesuite.data.images import Normalise
-from mergesuite.fitness.fold import Folded
+from mergesuite.fitness.fold import folded
 from mergesuite.fitness.graphed import Forward, graphed
 
 CHUNK = 50
@@ -54,7 +54,7 @@ class Passes:
         """
         self._module, self._normalise, self._device = module, normalise, device
         self._precision = precision
-        self._twin = _folded(module) if fold else None
+        self._twin = folded(module) if fold else None
         self.folded = self._twin is not None
         self.chunk = chunk or self._default_chunk(shape)
         plain = exact and self._twin is None
@@ -135,10 +135,3 @@ class Passes:
         padded = F.pad(index, (0, self.chunk - len(index)), value=int(index[0]))
         inputs = self._normalise(images.index_select(0, padded)).contiguous(memory_format=layout)
         return network(inputs)[: len(index)]
-
-
-def _folded(module: nn.Module) -> Folded | None:
-    try:
-        return Folded(module)
-    except ValueError:
-        return None

@@ -61,12 +61,7 @@ def calibration(paper: spec.Paper, runs: pd.DataFrame) -> pd.DataFrame:
         row |= {"reported_low": seen.low, "reported_high": seen.high}
         row |= {"gain": gain.mean, "low": gain.low, "high": gain.high}
         if how.metric == "accuracy":
-            left = {
-                seed: values[seed] - base[seed % spec.SEARCH]
-                for seed in values
-                if seed % spec.SEARCH in base
-            }
-            over = contrast(reported, left, step=step).effect
+            over = contrast(reported, _over(values, base), step=step).effect
             row |= {"optimism": over.mean, "optimism_low": over.low, "optimism_high": over.high}
         rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -18,7 +18,7 @@ def evidence(
     study: Study, claim: spec.Claim, known: Claimed, found: Measured, level: float
 ) -> Evidence:
     """All that is known about a claim; `level` is the coverage of its intervals."""
-    entry, main = study.entry(claim.subject), found.main
+    entry, main = study.paper.entry_of(claim.subject), found.main
     low, high = in_favour(claim, main.effect)
     run = run_interval(main, level)
     if claim.direction == "lower" and claim.ratio is None:
@@ -55,7 +55,7 @@ def needed(interest: float, found: Measured, level: float) -> int | None:
 
 def searched(study: Study, subject: str) -> str:
     """The BatchNorm treatment that a subject's search optimised; `-` where there is none."""
-    entry = study.entry(subject)
+    entry = study.paper.entry_of(subject)
     return entry.fitness.batchnorm if entry and "fitness" in entry.model_fields_set else "-"
 
 
@@ -76,7 +76,7 @@ def _twin(claim: spec.Claim, found: Measured) -> Twin | None:
 
 def _remarks(study: Study, claim: spec.Claim, main: Comparison) -> tuple[str, ...]:
     """What a reader must know beside the verdict; empty where there is nothing."""
-    seen = seen_images(study, claim) if main.spread_kind == CROSSED else None
+    seen = seen_images(study.paper, claim.subject) if main.spread_kind == CROSSED else None
     on = f"measured on the {seen} test images that the search saw" if seen else ""
     return on, _treatment(study, claim), _lacking(study, claim, main)
 

@@ -23,7 +23,7 @@ from mergesuite.errors import UserError
 from mergesuite.experiment import spec
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import collect
-from mergesuite.judge.gains import gain_rows
+from mergesuite.judge.gains import gain_rows, pairs
 from mergesuite.judge.samples import by_replicate
 from mergesuite.judge.stats import Prior, quantile, variance_prior
 
@@ -74,14 +74,13 @@ def _summaries(paper: spec.Paper, runs: pd.DataFrame) -> pd.DataFrame:
     for key, part in kept.groupby(KEY, sort=True):
         named = dict(zip(KEY, key if isinstance(key, tuple) else (key,), strict=True))
         seeds = {int(s): float(v) for s, v in zip(part["seed"], part["value"], strict=True)}
-        rows.append(named | _about(part) | _spread(by_replicate(seeds)))
+        values = list(by_replicate(seeds).values())
+        rows.append(named | _about(part) | _spread(values))
     about = {row["subject"]: row for row in rows if row["metric"] == "accuracy"}
     for row, sides in gain_rows(paper, runs):
         if row["against"] == "best-parent" and row["subject"] in about:
             named = {k: row[k] for k in ("subject", "batchnorm", "split")} | {"metric": GAIN}
-            a, b = by_replicate(sides["a"]), by_replicate(sides["b"])
-            pairs = {r: a[r] - b[r] for r in sorted(a.keys() & b.keys())}
-            rows.append(about[row["subject"]] | named | _spread(pairs))
+            rows.append(about[row["subject"]] | named | _spread(pairs(sides)))
     names = [*KEY, "mean", "sd", "n", "images", "kind", "device", "commit"]
     return pd.DataFrame(rows, columns=names)
 
@@ -92,8 +91,8 @@ def _about(part: pd.DataFrame) -> dict[str, Any]:
     return {**named, "images": float(first["n"])}
 
 
-def _spread(values: Mapping[int, float]) -> dict[str, Any]:
-    column = pd.Series(list(values.values()), dtype=float)
+def _spread(values: list[float]) -> dict[str, Any]:
+    column = pd.Series(values, dtype=float)
     return {"mean": float(column.mean()), "sd": float(column.std()), "n": len(column)}
 
 

@@ -107,7 +107,7 @@ def gains(paper: spec.Paper, runs: pd.DataFrame) -> pd.DataFrame:
     for row, sides in gain_rows(paper, runs):
         comparison = contrast(sides["a"], sides["b"], step=row["step"])
         effect = comparison.effect
-        values = _pairs(sides)
+        values = pairs(sides)
         row |= {
             "mean": effect.mean,
             "sd": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
@@ -121,7 +121,8 @@ def gains(paper: spec.Paper, runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(GAIN_COLUMNS))
 
 
-def _pairs(sides: Mapping[str, Mapping[int, float]]) -> list[float]:
+def pairs(sides: Mapping[str, Mapping[int, float]]) -> list[float]:
+    """Subject minus baseline of each replicate that both have, in the order of replicates."""
     a, b = by_replicate(sides["a"]), by_replicate(sides["b"])
     return [a[replicate] - b[replicate] for replicate in sorted(a.keys() & b.keys())]
 
@@ -129,7 +130,7 @@ def _pairs(sides: Mapping[str, Mapping[int, float]]) -> list[float]:
 def gain_points(paper: spec.Paper, runs: pd.DataFrame) -> pd.DataFrame:
     """The single pairs behind `gains`: subject, entry, ..., against, gain."""
     rows = [
-        {**row, "gain": value} for row, sides in gain_rows(paper, runs) for value in _pairs(sides)
+        {**row, "gain": value} for row, sides in gain_rows(paper, runs) for value in pairs(sides)
     ]
     return pd.DataFrame(rows, columns=[*GAIN_COLUMNS[:10], "gain"])
 

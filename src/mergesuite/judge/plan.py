@@ -23,6 +23,7 @@ from mergesuite.core import frames
 from mergesuite.experiment import declared, spec
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import collect, power
+from mergesuite.judge.study import seen_images
 
 MOST_SEARCHES = 5
 COLUMNS = (
@@ -68,7 +69,7 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class Study:
+class Design:
     """One design and its price."""
 
     pairs: int
@@ -90,7 +91,7 @@ def components(row: Mapping[str, float], searches: int, images: int) -> Componen
 
 def cheapest(
     found: Components, costs: Costs, interest: float, level: float, images: int, most_images: int
-) -> Study | None:
+) -> Design | None:
     """The cheapest design that shows `interest` with 80 % power; None if there is none."""
     designs = []
     # More search seeds can only help where the pilot shows what they are worth.
@@ -99,7 +100,7 @@ def cheapest(
             variance = found.of_pair(searches, size)
             pairs = power.pairs_needed(interest, variance, found.images / size, level)
             if pairs is not None:
-                designs.append(Study(pairs, searches, size, costs.minutes(pairs, searches)))
+                designs.append(Design(pairs, searches, size, costs.minutes(pairs, searches)))
     return min(designs, key=lambda d: (d.minutes, d.images), default=None)
 
 
@@ -124,15 +125,17 @@ def plan(
         if row["n"] < 2 or row["effect"] != "difference" or row["metric"] != "accuracy":
             continue
         subject, against = str(row["subject"]), str(row["against"])
-        found = components(
-            {name: row[name] for name in DEVIATIONS}, _searches(paper, subject), images
-        )
+        # A claim about a leaky search is measured on the images that it saw, and on no others.
+        seen = seen_images(paper, subject)
+        there, most = (seen, seen) if seen else (images, most_images)
+        searches = _searches(paper, subject)
+        found = components({name: row[name] for name in DEVIATIONS}, searches, there)
         costs = _costs(paper, seconds, subject, against)
-        best = cheapest(found, costs, row["interest"], row["level"], images, most_images)
+        best = cheapest(found, costs, row["interest"], row["level"], there, most)
         rows.append(
             {name: row[name] for name in COLUMNS if name in row}
             | {"sd_parents": math.sqrt(found.parents)}
-            | {"cpu_minutes": costs.minutes(int(row["n"]), _searches(paper, subject))}
+            | {"cpu_minutes": costs.minutes(int(row["n"]), searches)}
             | {"best_pairs": best.pairs if best else None}
             | {"best_searches": best.searches if best else None}
             | {"best_images": best.images if best else None}
@@ -142,8 +145,8 @@ def plan(
 
 
 def _searches(paper: spec.Paper, subject: str) -> int:
-    parts = paper.all_subjects()[subject]
-    return paper.methods[parts[0]].searches if parts else 1
+    entry = paper.entry_of(subject)
+    return entry.searches if entry else 1
 
 
 def _costs(paper: spec.Paper, seconds: Mapping[str, float], subject: str, against: str) -> Costs:

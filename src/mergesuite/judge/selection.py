@@ -35,15 +35,10 @@ def selection(paper: spec.Paper, runs: pd.DataFrame) -> pd.DataFrame:
     for population in paper.active():
         for batchnorm in ("keep", "re-estimate"):
             subject = baseline(paper, "best-parent", population, batchnorm)
-            entry = _entry(paper, subject)
+            entry = paper.entry_of(subject) if subject else None
             if subject and entry and entry.fitness.batchnorm == batchnorm:
                 rows += _row(paper, runs, subject, population, batchnorm)
     return pd.DataFrame(rows, columns=list(SELECTION_COLUMNS))
-
-
-def _entry(paper: spec.Paper, subject: str | None) -> spec.Method | None:
-    parts = paper.all_subjects()[subject] if subject else None
-    return paper.methods[parts[0]] if parts else None
 
 
 def _row(

@@ -31,11 +31,6 @@ class Study:
     runs: pd.DataFrame
     right: Hits = field(default_factory=dict)
 
-    def entry(self, subject: str) -> spec.Method | None:
-        """The entry of the methods table that made a subject; None for a model."""
-        parts = self.paper.all_subjects()[subject]
-        return self.paper.methods[parts[0]] if parts else None
-
     def samples(self, claim: spec.Claim, subject: str) -> dict[int, float]:
         """Seed -> value of a subject where a claim is measured."""
         return samples(self.runs, subject, where_of(claim))
@@ -105,7 +100,7 @@ def compared(
     made = contrast(a, b, paired, step, level=level)
     if not step or not same_images(study.paper, claim, subject, against):
         return made
-    seen = seen_images(study, claim)
+    seen = seen_images(study.paper, claim.subject)
     images = seen or round(1 / step)
     found = contrast_by_image(study.right, subject, against, claim.batchnorm, images, level)
     if found is None or found.effect.n != made.effect.n:
@@ -120,15 +115,13 @@ def compared(
     return replace(found, search_variance=made.search_variance)
 
 
-def seen_images(study: Study, claim: spec.Claim) -> int | None:
+def seen_images(paper: spec.Paper, subject: str) -> int | None:
     """How many test images a leaky search saw, if not all: the first so many.
 
     Its paper reports accuracy on what its search saw, and only there is the leak undiluted.
     """
-    entry = study.entry(claim.subject)
-    if entry is None or entry.fitness.split != "test":
-        return None
-    return entry.fitness.images
+    entry = paper.entry_of(subject)
+    return entry.fitness.images if entry and entry.fitness.split == "test" else None
 
 
 def same_images(paper: spec.Paper, claim: spec.Claim, *names: str) -> bool:

@@ -232,7 +232,7 @@ def make(paper: spec.Paper, runs: pd.DataFrame, verdicts: pd.DataFrame) -> list[
 
 
 def write(paper_folder: Path, profile: str, results: Path) -> list[Table]:
-    """Write `tables/{results,reported,leakage,cost}.{csv,md,tex}` of of a paper's results."""
+    """Write `tables/NAME.{csv,md,tex}` of a paper's results, for each of `NAMES`."""
     jobs = Jobs(paper_folder.name, profile, str(results))
     folder = Path(jobs.folder)
     made = make(jobs.paper, collect.measured(jobs), frames.read_csv(folder / "verdicts.csv"))

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mergesuite.fitness.fold import Folded
+from mergesuite.fitness.fold import folded
 from mergesuite.models.batchnorm import has_batchnorm, reestimate, statistics_names
 from mergesuite.stages.problem import Problem
 
@@ -77,11 +77,8 @@ class Outputs:
     def __init__(self, problem: Problem) -> None:
         """Nothing is computed before it is asked for."""
         self._problem = problem
-        self._module = problem.network().eval()
-        try:
-            self._folded = Folded(self._module)
-        except ValueError:
-            self._folded = None
+        self._module = problem.network()
+        self._folded = folded(self._module)
         self._known: dict[bytes, dict[str, Tensor]] = {}
 
     def treatments(self, parents: int, rule: str) -> list[str]:
