@@ -317,6 +317,23 @@ def test_several_searches_of_the_same_parents_are_one_pair(paper, reported, runs
     assert shown.loc[("mega-clean-deep", "re-estimate"), "n"] == 5
 
 
+def test_pairs_that_were_not_asked_for_are_not_missed(paper, reported, runs):
+    methods = paper.model_dump(exclude_unset=True)["methods"]
+    fewer = changed(
+        paper, methods=methods | {"mega-clean": methods["mega-clean"] | {"replicates": 3}}
+    )
+    cut = runs[(runs["entry"] != "mega-clean") | (runs["seed"] < 3)]
+
+    asked, lost = (
+        compare.compare(one, reported, cut).set_index("claim").loc["deep-average"]
+        for one in (fewer, paper)
+    )
+
+    assert asked["n"] == lost["n"] == 3
+    assert "pairs were measured" not in asked["why"]
+    assert "3 of 5 pairs were measured" in lost["why"]
+
+
 def test_gains_have_the_same_treatment_on_both_sides(paper, runs):
     spoiled = (runs["subject"] == "best-parent-pair") & (runs["batchnorm"] == "keep")
     other = runs.assign(value=runs["value"].where(~spoiled, runs["value"] - 0.1))

@@ -44,6 +44,13 @@ def test_a_paper_becomes_subjects_and_parents(tmp_path):
     assert paper.parents("epochs", 1) == [Checkpoint("net", 1, 2), Checkpoint("net", 1)]
 
 
+def test_an_entry_may_have_fewer_replicates_than_its_population(tmp_path):
+    change = {"methods": {"mega": {"replicates": 1, "searches": 2}, "best": {"replicates": 9}}}
+    paper = loading.paper(write(tmp_path, change))
+    assert paper.seeds("mega-pair") == [0, 1000]
+    assert paper.seeds("best-pair") == [0, 1]
+
+
 def test_a_profile_is_laid_over_the_base(tmp_path):
     paper = loading.paper(write(tmp_path), "smoke")
     assert paper.models["net"].seeds == 2
@@ -90,6 +97,15 @@ def test_a_profile_is_laid_over_the_base(tmp_path):
         (
             {"methods": {"t": {"use": "train-on", "budget_of": "mega"}}},
             "mega is not run on epochs, so there is no budget for t-epochs",
+        ),
+        (
+            {
+                "methods": {
+                    "mega": {"replicates": 1},
+                    "t": {"use": "train-on", "budget_of": "mega", "populations": ["pair"]},
+                }
+            },
+            "mega has 1 replicates on pair, fewer than t-pair: give both the same",
         ),
         (
             {

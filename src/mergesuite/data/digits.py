@@ -49,7 +49,7 @@ NOISE = 0.15
 """Largest noise of a pixel, of 1; its distribution is triangular."""
 COLUMN = (np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2)[None, None, :].astype(np.float32)
 ROW = COLUMN.reshape(1, SIDE, 1)
-CHUNK = 250
+CHUNK = 50
 """Images composed at a time: small enough for the processor's cache."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from mergesuite.errors import nearest
-from mergesuite.experiment.spec import Paper
+from mergesuite.experiment.spec import Paper, replicate_of
 
 
 def problems(made: Paper) -> list[str]:
@@ -106,13 +106,26 @@ def _misfits(made: Paper) -> list[str]:
         if entry.twin and (not entry.leaky or made.methods[entry.twin].leaky):
             errors.append(f"methods.{slug}.twin: a leaky entry has a twin that is not leaky")
     for slug, parts in made.all_subjects().items():
-        other = parts and made.methods[parts[0]].budget_of
-        if parts and other and f"{other}-{parts[1]}" not in made.all_subjects():
-            errors.append(
-                f"methods.{parts[0]}.budget_of: {other} is not run on {parts[1]}, so there is no "
-                f"budget for {slug}: add {parts[1]} to its populations, or restrict these"
-            )
+        if parts and (other := made.methods[parts[0]].budget_of):
+            errors += _without_budget(made, slug, parts, other)
     return errors
+
+
+def _without_budget(made: Paper, slug: str, parts: tuple[str, str], other: str) -> list[str]:
+    """A search whose budget is that of one which is not run on the same parents."""
+    entry, population = parts
+    if f"{other}-{population}" not in made.all_subjects():
+        return [
+            f"methods.{entry}.budget_of: {other} is not run on {population}, so there is no "
+            f"budget for {slug}: add {population} to its populations, or restrict these"
+        ]
+    there = {replicate_of(seed) for seed in made.seeds(f"{other}-{population}")}
+    if {replicate_of(seed) for seed in made.seeds(slug)} <= there:
+        return []
+    return [
+        f"methods.{entry}.budget_of: {other} has {len(there)} replicates on {population}, fewer "
+        f"than {slug}: give both the same `replicates`"
+    ]
 
 
 def _unfilled(made: Paper, slug: str) -> list[str]:

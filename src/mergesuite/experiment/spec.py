@@ -109,6 +109,9 @@ class Method(Merge):
     searches: int = Field(
         1, ge=1, le=99, description="search seeds for each set of parents; their mean counts"
     )
+    replicates: int | None = Field(
+        None, ge=1, le=1000, description="sets of parents that it is run on; default: all"
+    )
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
@@ -265,8 +268,9 @@ class Paper(Strict):
         parts = self.all_subjects()[subject]
         if parts is None:
             return list(range(self.models[subject].seeds))
-        searches, count = self.methods[parts[0]].searches, self.count(parts[1])
-        return [SEARCH * k + replicate for k in range(searches) for replicate in range(count)]
+        entry, count = self.methods[parts[0]], self.count(parts[1])
+        of_each = range(min(count, entry.replicates or count))
+        return [SEARCH * k + replicate for k in range(entry.searches) for replicate in of_each]
 
     def active(self) -> list[str]:
         """The populations that this profile runs, and those whose results they merge."""

@@ -105,8 +105,7 @@ def _missing(study: Study, claim: spec.Claim) -> tuple[str, ...]:
 def _lacking(study: Study, claim: spec.Claim, main: Comparison) -> str:
     """A word on pairs that should be there and are not."""
     paper, n = study.paper, main.effect.n
-    parts = paper.all_subjects()[claim.subject]
-    planned = paper.count(parts[1]) if parts else paper.models[claim.subject].seeds
+    planned = len({spec.replicate_of(seed) for seed in paper.seeds(claim.subject)})
     if n == 0 or n >= planned or not have_pairs(paper, claim.subject, claim.against):
         return ""
     return f"{n} of {planned} pairs were measured"
