@@ -126,13 +126,13 @@ def test_the_arithmetic_benchmark_keeps_to_the_memory_of_its_population(tmp_path
 
 
 def test_the_models_benchmark_trains_and_counts(tmp_path):
-    run("models.py", "--only", "resnet8-torch-w8", "--seconds", 0.1, "--out", tmp_path)
+    run("models.py", "--only", "resnet8-torch", "--seconds", 0.1, "--out", tmp_path)
     with (tmp_path / "models.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert float(row["loss_after"]) < float(row["loss_before"])
-    # 3x3 convolutions of 8, 16 and 32 channels over 32, 16 and 8 pixels squared; the classifier.
-    products = 32**2 * 9 * (3 * 8 + 2 * 64) + 16**2 * 9 * (128 + 256) + 8**2 * 9 * (512 + 1024)
-    assert int(row["forward_operations"]) == 2 * (products + 32 * 10)
+    # 3x3 convolutions of 16, 32 and 64 channels over 32, 16 and 8 pixels squared; the classifier.
+    products = 32**2 * (3 * 16 + 2 * 256) + 16**2 * (512 + 1024) + 8**2 * (2048 + 4096)
+    assert int(row["forward_operations"]) == 2 * (9 * products + 64 * 10)
 
 
 def test_every_network_of_every_paper_is_in_the_table():

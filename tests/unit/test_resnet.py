@@ -54,16 +54,29 @@ def test_pad_same_at_an_odd_side_pads_all_around():
 
 def test_block_is_post_activation():
     # All kernels zero: the branch gives 0, the shortcut passes, the last ReLU clips.
-    block = resnet.Block(4, 4, 1).eval()
+    block = resnet.Block(4, 4, 1, nn.BatchNorm2d).eval()
     for parameter in block.parameters():
         nn.init.zeros_(parameter)
     x = torch.linspace(-1, 1, 16).reshape(1, 4, 2, 2)
     assert torch.equal(block(x), x.relu())
 
 
-def test_batchnorm_has_the_defaults_of_keras():
-    norms = [m for m in build("resnet8").modules() if isinstance(m, nn.BatchNorm2d)]
-    assert {(m.eps, m.momentum) for m in norms} == {(1e-3, 0.01)}
+@pytest.mark.parametrize(
+    ("options", "defaults"),
+    [
+        ({}, (1e-3, 0.01)),
+        ({"batchnorm": "keras"}, (1e-3, 0.01)),
+        ({"batchnorm": "torch"}, (1e-5, 0.1)),
+    ],
+)
+def test_batchnorm_has_the_defaults_of_keras_or_of_torch(options, defaults):
+    norms = [m for m in build("resnet8", **options).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {(m.eps, m.momentum) for m in norms} == {defaults}
+
+
+def test_unknown_batchnorm_defaults_are_refused():
+    with pytest.raises(UserError, match="keras, torch"):
+        build("resnet8", batchnorm="jax")
 
 
 def test_kernels_are_glorot_uniform_and_biases_zero():

@@ -14,10 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mergesuite.models import family
-from mergesuite.models.resnet import KERAS_MOMENTUM, initialise_as_keras, norm
+from mergesuite.models.resnet import KERAS_MOMENTUM, NORMS, initialise_as_keras
 
 DENSENET_EPS = 1.001e-5
 """keras.applications overrides the default of Keras here, and not in Xception."""
+
+norm = NORMS["keras"]
 
 DENSENET_BLOCKS = {"densenet121": (6, 12, 24, 16), "densenet169": (6, 12, 32, 32)}
 

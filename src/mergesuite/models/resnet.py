@@ -1,13 +1,13 @@
-"""The CIFAR ResNet family as MeGA trains it in Keras, and the initialisation it uses.
+"""The CIFAR ResNet family as MeGA trains it, and the Keras initialisation it uses.
 
 Source: MeGA's released `model/resnet.py` (see replications/mega). Post-activation blocks, biases
-in every convolution, "same" padding as TensorFlow computes it, BatchNorm with Keras defaults. The
-form that PyTorch papers train is in `cifar_resnet`.
+in every convolution, "same" padding as TensorFlow computes it, BatchNorm with Keras defaults.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +20,12 @@ KERAS_EPS = 1e-3
 KERAS_MOMENTUM = 0.01
 """Keras writes 0.99: the share that is kept. torch counts the share that is replaced."""
 
-norm = functools.partial(nn.BatchNorm2d, eps=KERAS_EPS, momentum=KERAS_MOMENTUM)
-"""BatchNorm with the defaults of Keras."""
+NORMS = {
+    "keras": functools.partial(nn.BatchNorm2d, eps=KERAS_EPS, momentum=KERAS_MOMENTUM),
+    "torch": nn.BatchNorm2d,
+}
+"""BatchNorm with the defaults of either library."""
+Norm = Callable[[int], nn.BatchNorm2d]
 
 MEGA_152_BLOCKS = (18, 37, 37)
 """Blocks per stage of the net that MeGA calls ResNet152; it has 186 weighted layers."""
@@ -57,8 +61,8 @@ class Block(nn.Module):
     `[n, inputs, h, w]` -> `[n, outputs, ceil(h / stride), ceil(w / stride)]`.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        """`stride` is 1 or 2."""
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm) -> None:
+        """`stride` is 1 or 2; `norm` makes a BatchNorm of so many channels."""
         super().__init__()
         self.stride = stride
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1 if stride == 1 else 0)
@@ -87,9 +91,24 @@ class CifarResNet(nn.Module):
     `[n, 3, h, w]` -> logits `[n, classes]`. Stages have `width`, `2 width` and `4 width` channels.
     """
 
-    def __init__(self, blocks: tuple[int, int, int], classes: int = 10, width: int = 16) -> None:
-        """`blocks`: how many blocks each stage has, the first of stages 2 and 3 at stride 2."""
+    def __init__(
+        self,
+        blocks: tuple[int, int, int],
+        classes: int = 10,
+        width: int = 16,
+        batchnorm: str = "keras",
+    ) -> None:
+        """`blocks`: how many blocks each stage has, the first of stages 2 and 3 at stride 2.
+
+        `batchnorm`: whose defaults BatchNorm has, a key of `NORMS`.
+
+        Raises:
+            UserError: there are no such defaults.
+        """
         super().__init__()
+        if batchnorm not in NORMS:
+            raise UserError(f"batchnorm {batchnorm!r} is none of {', '.join(NORMS)}")
+        norm = NORMS[batchnorm]
         self.conv = nn.Conv2d(3, width, 3, padding=1)
         self.bn = norm(width)
         self.relu = nn.ReLU(inplace=True)
@@ -100,7 +119,7 @@ class CifarResNet(nn.Module):
             strides = [1 if stage == 0 else 2] + [1] * (count - 1)
             layers: list[nn.Module] = []
             for stride in strides:
-                layers.append(Block(inputs, outputs, stride))
+                layers.append(Block(inputs, outputs, stride, norm))
                 inputs = outputs
             stages.append(nn.Sequential(*layers))
         self.stages = nn.Sequential(*stages)
@@ -139,9 +158,9 @@ def initialise_as_keras(module: nn.Module, generator: torch.Generator) -> None:
     initialise=initialise_as_keras,
     cite="Yun: MeGA, arXiv 2406.04607 (2024)",
 )
-def cifar(depth: str, width: str | None, classes: int) -> nn.Module:
-    """CIFAR ResNet of 6n+2 layers in Keras' form (MeGA); `-w8` sets the first stage's channels."""
-    return CifarResNet(blocks_for(int(depth)), classes, int(width or 16))
+def cifar(depth: str, width: str | None, classes: int, batchnorm: str = "keras") -> nn.Module:
+    """CIFAR ResNet of 6n+2 layers as MeGA builds it; `-w8` sets the first stage's channels."""
+    return CifarResNet(blocks_for(int(depth)), classes, int(width or 16), batchnorm)
 
 
 @family(
