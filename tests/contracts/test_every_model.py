@@ -9,7 +9,7 @@ from torch.optim.swa_utils import update_bn
 from mergesuite.core import streams
 from mergesuite.models import batchnorm, build, names
 
-NAMES = [*names(), "resnet18", "shufflenet_v2_x0_5"]
+NAMES = [*names(), "timm:resnet18", "torchvision:shufflenet_v2_x0_5"]
 
 
 @pytest.fixture(params=NAMES)
@@ -67,14 +67,16 @@ def test_statistics_are_those_of_torch_in_training_mode(name):
     update_bn([images.to(memory_format=torch.channels_last) / 255], theirs)
     batchnorm.reestimate(net, images)
     expected = theirs.state_dict()
-    allowed = 1e-5 if name == "resnet8-w8" else 0.0
+    allowed = 1e-5 if name.endswith("-w8") else 0.0
     for key in batchnorm.statistics_names(net):
         torch.testing.assert_close(
             net.state_dict()[key], expected[key], rtol=allowed, atol=allowed, msg=key
         )
 
 
-@pytest.mark.parametrize("name", ["resnet8-w8", "sew-small", "shufflenet_v2_x0_5"])
+@pytest.mark.parametrize(
+    "name", ["resnet8-w8", "resnet8-torch-w8", "sew-small", "torchvision:shufflenet_v2_x0_5"]
+)
 def test_gradients_reach_every_parameter(name):
     net = build(name)
     x = torch.rand(4, 3, 32, 32, generator=streams.generator("test", "images"))

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from mergesuite.cli import doctor
-from mergesuite.experiment import config, declared, loading, schema, spec, yaml_file
+from mergesuite.experiment import config, declared, loading, schema, yaml_file
 from mergesuite.experiment.jobs import Jobs
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,15 @@ BELONGS = {
 
 every_paper = pytest.mark.parametrize("paper", PAPERS)
 every_folder = pytest.mark.parametrize("paper", WITH_TEMPLATE)
-every_profile = pytest.mark.parametrize("profile", spec.PROFILES)
+
+
+def _at_every_profile(names):
+    pairs = [(name, at) for name in names for at in loading.profiles(REPLICATIONS / name)]
+    return pytest.mark.parametrize(("paper", "profile"), pairs)
+
+
+every_paper_at_every_profile = _at_every_profile(PAPERS)
+every_folder_at_every_profile = _at_every_profile(WITH_TEMPLATE)
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +66,7 @@ def test_the_four_papers_are_there():
     assert set(PAPERS) >= {"mega", "darwinian", "cade", "sa-shade"}
 
 
-@every_profile
-@every_folder
+@every_folder_at_every_profile
 def test_spec_loads_and_runs_something(paper, profile):
     loaded = load(paper, profile)
     assert all(loaded.count(population) >= 1 for population in loaded.active())
@@ -69,14 +76,13 @@ def test_spec_loads_and_runs_something(paper, profile):
 @every_folder
 def test_reported_ids_of_claims_exist(paper):
     reported = loading.reported(REPLICATIONS / paper)
-    for profile in spec.PROFILES:
+    for profile in loading.profiles(REPLICATIONS / paper):
         for name, claim in load(paper, profile).claims.items():
             for row in [*claim.reported, *claim.reported_against]:
                 assert row in reported, f"{profile}: claims.{name} names {row}"
 
 
-@every_profile
-@every_paper
+@every_paper_at_every_profile
 def test_every_claim_is_run_at_this_profile_or_its_population_is_left_out(paper, profile):
     loaded = load(paper, profile)
     for name, claim in loaded.claims.items():
@@ -86,8 +92,7 @@ def test_every_claim_is_run_at_this_profile_or_its_population_is_left_out(paper,
             assert subject in loaded.subjects() or left_out, f"claims.{name}: {subject}"
 
 
-@every_profile
-@every_paper
+@every_paper_at_every_profile
 def test_some_claim_can_be_judged_at_every_profile(paper, profile):
     loaded = load(paper, profile)
     judged = [
@@ -113,8 +118,7 @@ def test_reported_rows_have_source_and_deviations_are_stated(paper):
     assert load(paper).deviations
 
 
-@every_profile
-@every_paper
+@every_paper_at_every_profile
 def test_reduced_profiles_say_why_values_cannot_be_compared(paper, profile):
     if profile == "full":
         pytest.skip("the base may be at the paper's scale")
@@ -130,8 +134,7 @@ def evolved(loaded):
     return [name for name, found in protocols.items() if len(found) > 1]
 
 
-@every_profile
-@every_paper
+@every_paper_at_every_profile
 def test_a_method_under_several_protocols_has_a_clean_one(paper, profile):
     """Clean as a careful author would search."""
     loaded = load(paper, profile)
@@ -143,15 +146,13 @@ def test_a_method_under_several_protocols_has_a_clean_one(paper, profile):
         assert clean[0].fitness.augment == "none"
 
 
-@every_profile
-@every_paper
+@every_paper_at_every_profile
 def test_the_free_controls_are_there(paper, profile):
     used = {m.use for m in load(paper, profile).methods.values()}
     assert {"best-parent", "uniform-average", "ensemble"} <= used
 
 
-@every_profile
-@pytest.mark.parametrize("paper", sorted({"mega", "darwinian", "cade", "sa-shade"}))
+@_at_every_profile(["mega", "darwinian", "cade", "sa-shade"])
 def test_the_four_methods_have_all_protocols_and_show_the_leak(paper, profile):
     methods = load(paper, profile).methods.values()
     protocols = {m.protocol for m in methods if m.use == paper}
@@ -159,14 +160,13 @@ def test_the_four_methods_have_all_protocols_and_show_the_leak(paper, profile):
     assert any(m.leaky for m in methods)
 
 
-@every_profile
-@every_folder
+@every_folder_at_every_profile
 def test_the_doctor_finds_no_error(paper, profile):
     found = doctor.findings(REPLICATIONS / paper, profile)
     assert not [finding for finding in found if finding.kind == "error"]
 
 
-@every_profile
+@pytest.mark.parametrize("profile", ["smoke", "laptop", "cifar-cpu", "full"])
 def test_the_doctor_doubts_of_the_template_what_is_to_be_replaced(profile):
     found = doctor.findings(REPLICATIONS / "_template", profile)
     assert {finding.what for finding in found} == {"words of the template"}

@@ -105,7 +105,10 @@ def test_modules_are_the_files_behind_names():
     assert modules(build="resnet20", data="digits", method="cade") == (
         "models.resnet", "data.digits", "methods.cade",
     )  # fmt: skip
-    assert modules(build="resnet50", data="folder:/a b@64") == ("models.foreign", "data.folders")
+    assert modules(build="timm:resnet50", data="folder:/a b@64") == (
+        "models.foreign",
+        "data.folders",
+    )
     assert modules(build="sew-resnet18-w8", data="mnist") == ("models.spiking", "data.archives")
     with pytest.raises(UserError, match="did you mean 'cade'"):
         modules(method="cadee")

@@ -64,7 +64,13 @@ METHODS = {
     "ensemble": {},
     "train-on": {"images": 8, "batch": 4},
 }
-NETS = ["resnet8-w4", "densenet121-mega", "sew-small-w4", "shufflenet_v2_x0_5", "resnet10t"]
+NETS = [
+    "resnet8-w4",
+    "densenet121-mega",
+    "sew-small-w4",
+    "torchvision:shufflenet_v2_x0_5",
+    "timm:resnet10t",
+]
 FOREIGN = {"cma", "pandas", "spikingjelly", "timm"}
 """Libraries that some stages load; the driver imports none of them."""
 AFTER = ["judge.collect", "judge.compare", "report.tables", "report.figures", "report.page"]

@@ -73,12 +73,12 @@ def test_a_profile_is_laid_over_the_base(tmp_path):
         ({"populations": {"epochs": {"epochs": 3}}}, "recipe.keep is 2"),
         ({"claims": {"c": {"subject": "mega-par"}}}, r"did you mean 'mega-pair'"),
         ({"profiles": {"lptop": {}}}, r"did you mean 'laptop'"),
-        ({"models": {"BAD NAME": {"build": "x"}}}, "should match pattern"),
+        ({"models": {"BAD NAME": {"build": "resnet8"}}}, "should match pattern"),
         ({"profiles": ["smoke"]}, "profiles: expected smoke, laptop"),
         ({"profiles": {"laptop": "net"}}, "profiles.laptop: expected a mapping, found str"),
         # Two things of one name
         (
-            {"models": {"best-pair": {"build": "x"}}},
+            {"models": {"best-pair": {"build": "resnet8"}}},
             "model best-pair and entry best on population pair are both",
         ),
         (
@@ -119,12 +119,12 @@ def test_a_profile_is_laid_over_the_base(tmp_path):
         # Starts
         ({"models": {"net": {"start": "net"}}}, "start goes in a circle .net -> net."),
         (
-            {"models": {"net": {"start": "other"}, "other": {"build": "x", "start": "net"}}},
+            {"models": {"net": {"start": "other"}, "other": {"build": "resnet8", "start": "net"}}},
             "net -> other -> net",
         ),
         ({"models": {"net": {"start": "nett"}}}, r"models.net.start: .*did you mean 'net'"),
         (
-            {"models": {"net": {"start": "old"}, "old": {"build": "x", "seeds": 2}}},
+            {"models": {"net": {"start": "old"}, "old": {"build": "resnet8", "seeds": 2}}},
             "4 seeds start at 2 of old: give models.old.seeds as many, or 1",
         ),
         # Populations

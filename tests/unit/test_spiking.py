@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from torch import nn
 
 from mergesuite.core import streams
 from mergesuite.errors import UserError
-from mergesuite.models import batchnorm, build, spiking
+from mergesuite.models import batchnorm, build, neurons, spiking
 
 BRANCH = torch.tensor([0.0, 0.0, 1.0, 1.0])
 SHORTCUT = torch.tensor([0.0, 1.0, 0.0, 1.0])
@@ -31,7 +32,7 @@ def awake(**options):
 def test_the_net_of_these_tests_is_awake():
     net, rates = awake().eval(), []
     for layer in net.modules():
-        if isinstance(layer, spiking.Spikes):
+        if isinstance(layer, neurons.Spikes):
             layer.register_forward_hook(lambda _layer, _inputs, out: rates.append(out.mean()))
     logits = net(images())
     assert len(rates) == 9
@@ -72,7 +73,7 @@ def test_join_on_all_four_pairs_of_spikes(connect, joined):
 def test_block_whose_branch_always_spikes(connect, joined):
     # With the arguments of IAND swapped, the silent half of the shortcut would give [0, 1].
     block = spiking.SewBlock(
-        2, 2, 1, connect, neuron=spiking.Neuron(), steps=1, step_mode="m"
+        2, 2, 1, connect, neuron=neurons.Neuron(), steps=1, step_mode="m"
     ).eval()
     nn.init.zeros_(block.bn2.weight)
     nn.init.constant_(block.bn2.bias, 2.0)
@@ -80,7 +81,7 @@ def test_block_whose_branch_always_spikes(connect, joined):
 
 
 def test_block_with_a_silent_branch_passes_the_shortcut_under_iand():
-    block = spiking.SewBlock(2, 2, 1, "IAND", neuron=spiking.Neuron(), steps=1, step_mode="m")
+    block = spiking.SewBlock(2, 2, 1, "IAND", neuron=neurons.Neuron(), steps=1, step_mode="m")
     nn.init.zeros_(block.bn2.weight)
     x = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
     assert block.eval()(x).flatten().tolist() == [1.0, 0.0]
@@ -95,27 +96,53 @@ def test_blocks_start_as_the_identity(connect):
 
 def test_spikes_follow_the_membrane_equation():
     # tau 2, threshold 1, hard reset to 0: V + (x - V) / 2 for x = 1.5: 0.75, 1.125 (spike), ...
-    layer = spiking.Spikes(spiking.Neuron(), steps=4, step_mode="m")
+    layer = neurons.Spikes(neurons.Neuron(), steps=4, step_mode="m")
     assert layer(torch.full((4, 1), 1.5)).flatten().tolist() == [0, 1, 0, 1]
+
+
+def test_released_neuron_of_cade_does_not_divide_its_input():
+    # SEW.py hands False to the kernel as decay_input: V / 2 + x for x = 0.6 is 0.6, 0.9, 1.05.
+    layer = neurons.Spikes(neurons.Neuron(decay_input=False), steps=5, step_mode="m")
+    assert layer(torch.full((5, 1), 0.6)).flatten().tolist() == [0, 0, 1, 0, 0]
+
+
+def test_neuron_without_leak_adds_up_its_input():
+    # V + x for x = 0.4: 0.4, 0.8, 1.2 (spike, back to 0), 0.4.
+    layer = neurons.Spikes(neurons.PUBLISHED, steps=4, step_mode="m")
+    assert layer(torch.full((4, 1), 0.4)).flatten().tolist() == [0, 0, 1, 0]
+
+
+def test_surrogate_gradient_of_the_published_neuron_is_that_of_an_arc_tangent():
+    # d spike / d x = alpha / 2 / (1 + (pi / 2 alpha (x - 1))^2), alpha = 2.
+    current = torch.tensor([[0.7]], requires_grad=True)
+    neurons.Spikes(neurons.PUBLISHED, 1, "m")(current).sum().backward()
+    assert current.grad is not None
+    assert current.grad.item() == pytest.approx(1 / (1 + (math.pi * 0.3) ** 2), rel=1e-5)
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"tau": 3.0}, {"decay_input": False}, {"v_threshold": 0.7}, {"v_reset": None}],
+    [
+        {"kind": "IF"},
+        {"tau": 3.0},
+        {"decay_input": False},
+        {"v_threshold": 0.7},
+        {"v_reset": None},
+    ],
 )
 def test_neuron_settings_reach_the_neurons(change):
-    layer = spiking.Spikes(dataclasses.replace(spiking.Neuron(), **change), 8, "m")
-    default = spiking.Spikes(spiking.Neuron(), 8, "m")
+    layer = neurons.Spikes(dataclasses.replace(neurons.Neuron(), **change), 8, "m")
+    default = neurons.Spikes(neurons.Neuron(), 8, "m")
     current = torch.full((8, 1), 1.3)
     assert layer(current).tolist() != default(current).tolist()
 
 
-@pytest.mark.parametrize("change", [{"alpha": 2.0}, {"detach_reset": False}])
+@pytest.mark.parametrize("change", [{"alpha": 2.0}, {"detach_reset": False}, {"surrogate": "atan"}])
 def test_gradient_settings_reach_the_neurons(change):
     gradients = []
-    for neuron in (spiking.Neuron(), dataclasses.replace(spiking.Neuron(), **change)):
+    for neuron in (neurons.Neuron(), dataclasses.replace(neurons.Neuron(), **change)):
         current = torch.full((4, 1), 1.5, requires_grad=True)
-        spiking.Spikes(neuron, 4, "m")(current).sum().backward()
+        neurons.Spikes(neuron, 4, "m")(current).sum().backward()
         gradients.append(current.grad)
     assert not torch.equal(*gradients)
 
@@ -123,7 +150,7 @@ def test_gradient_settings_reach_the_neurons(change):
 def test_surrogate_gradient_is_that_of_a_sigmoid():
     # One step from rest: d spike / d x = alpha s (1 - s) / tau with s = sigmoid(alpha (x / 2 - 1)).
     current = torch.tensor([[1.5]], requires_grad=True)
-    spiking.Spikes(spiking.Neuron(), 1, "m")(current).sum().backward()
+    neurons.Spikes(neurons.Neuron(), 1, "m")(current).sum().backward()
     s = torch.sigmoid(torch.tensor(4 * (0.75 - 1)))
     assert current.grad is not None
     assert current.grad.item() == pytest.approx((4 * s * (1 - s) / 2).item(), rel=1e-5)
@@ -179,6 +206,9 @@ def test_time_steps_matter():
         ({"step_mode": "multi"}, "expected one of s, m"),
         ({"steps": 0}, "at least 1 time step"),
         ({"neuron": {"taw": 2.0}}, "did you mean 'tau'"),
+        ({"neuron": {"kind": "PLIF"}}, "expected one of IF, LIF, found 'PLIF'"),
+        ({"neuron": {"surrogate": "relu"}}, "expected one of atan, sigmoid"),
+        ({"neuron": {"kind": "IF", "tau": 3.0}}, "IF does not leak; remove it"),
         ({"backend": "cupy"}, "takes no option 'backend'"),
     ],
 )

@@ -8,10 +8,11 @@ import re
 import shlex
 import shutil
 from argparse import Namespace
+from pathlib import Path
 
 from mergesuite.core import provenance, store
 from mergesuite.errors import CheckFailed, UserError
-from mergesuite.experiment import config, flags
+from mergesuite.experiment import config, flags, foreign
 from mergesuite.experiment.settings import Data, Merge, Network, Recipe
 from mergesuite.experiment.strict import checked
 
@@ -36,14 +37,24 @@ def _data(options: Namespace) -> None:
     store.write_json(options.out, splits.manifest)
 
 
+def _weights(file: Path) -> Path:
+    """A file of weights, or the one that holds what timm or torchvision publish by this name."""
+    if not foreign.is_weights(str(file)):
+        return file
+    from mergesuite.models import pretrained
+
+    return pretrained.find(str(file))
+
+
 def _train(options: Namespace) -> None:
     recipe = checked(Recipe, flags.pairs(options.set, "--set"), "--set")
     network, data = flags.read(Network, options), flags.read(Data, options)
+    start = _weights(options.start) if options.start else None
     from mergesuite.stages import train
 
     train.run(
         network, data, recipe,
-        seed=options.seed, out=options.out, start=options.start, device=options.device,
+        seed=options.seed, out=options.out, start=start, device=options.device,
         command=_said(options), force=options.force,
     )  # fmt: skip
 
@@ -51,10 +62,11 @@ def _train(options: Namespace) -> None:
 def _merge(options: Namespace) -> None:
     how = flags.read(Merge, options)
     network, data = flags.read(Network, options), flags.read(Data, options)
+    parents = [_weights(file) for file in options.parents]
     from mergesuite.stages import merge
 
     merge.run(
-        network, data, how, options.parents,
+        network, data, how, parents,
         seed=options.seed, out=options.out, budget_of=options.budget_of, device=options.device,
         command=_said(options), force=options.force,
     )  # fmt: skip
@@ -186,6 +198,8 @@ def _list(options: Namespace) -> None:
         return
     for what, rows in tables.items():
         print(f"{what}\n{tabulate(rows, headers='keys', maxcolwidths=48)}\n")
+        if what in listing.OTHERS:
+            print(f"{listing.OTHERS[what]}\n")
 
 
 COMMANDS = {

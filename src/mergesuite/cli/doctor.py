@@ -15,7 +15,7 @@ from tabulate import tabulate
 from mergesuite.cli import doubts
 from mergesuite.cli.doubts import Finding, doubt
 from mergesuite.errors import CheckFailed, UserError, nearest
-from mergesuite.experiment import config, loading
+from mergesuite.experiment import config, foreign, loading
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.experiment.spec import PROFILES, Paper
 from mergesuite.judge.claimed import claimed
@@ -109,7 +109,9 @@ def _files(folder: Path, paper: Paper) -> Iterator[Finding]:
     files = {f"populations.{p}.files": paper.populations[p].files for p in paper.active()}
     for where, names in {**starts, **files}.items():
         for name in names:
-            if name and not (folder / name).is_file():
+            if name and foreign.is_weights(name):
+                yield from _published(where, name)
+            elif name and not (folder / name).is_file():
                 yield Finding(
                     "error", where, f"there is no {folder / name}", "put it there, or correct it"
                 )
@@ -123,6 +125,19 @@ def _shared(folder: Path, paper: Paper, profile: str) -> Iterator[Finding]:
             what = f"{other} does not train the same model as often: it is trained here too"
             change = "make network, data, recipe, start and seeds equal in both, or remove it"
             yield doubt(f"models.{name}.shared_with", what, change)
+
+
+def _published(where: str, name: str) -> Iterator[Finding]:
+    """Weights of a library that nobody publishes, or that are still to be fetched."""
+    try:
+        file = foreign.located(name)
+    except UserError as error:
+        yield Finding("error", where, str(error), "correct the name, or the file")
+        return
+    if file is None:
+        files = " or ".join(foreign.published(name).files)
+        yield doubt(where, f"{name} will be downloaded", f"where there is no network: {files} "
+                    f"into {foreign.folder()}")  # fmt: skip
 
 
 def _rows(folder: Path, paper: Paper) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from mergesuite.experiment import declared
-from mergesuite.experiment.spec import Method, Paper, replicate_of
+from mergesuite.experiment.spec import BASE, SMALLER, Method, Paper, replicate_of
 from mergesuite.judge.verdict import FEWEST
 
 FEW_IMAGES = 200
@@ -32,7 +32,10 @@ def doubts(paper: Paper, base: Paper, profile: str) -> Iterator[Finding]:
     for check in CHECKS:
         yield from check(paper)
     yield from _smaller(paper, base)
-    yield from _nobody_uses(paper) if profile == "full" else _not_said(paper)
+    if profile == BASE:
+        yield from _nobody_uses(paper)
+    if profile in SMALLER:
+        yield from _not_said(paper)
 
 
 def _entry(paper: Paper, subject: str | None) -> tuple[str, Method] | None:

@@ -9,6 +9,11 @@ from mergesuite.errors import UserError
 from mergesuite.experiment import config, declared, loading
 
 Rows = list[dict[str, Any]]
+OTHERS = {
+    "models": "Other libraries' networks have a prefix: timm:NETWORK, torchvision:NETWORK; their "
+    "weights, where a checkpoint is asked for, are timm:NETWORK.TAG, torchvision:NETWORK@WEIGHTS.",
+}
+"""What stands below a list, since it cannot be listed."""
 
 
 def papers() -> Rows:
@@ -58,7 +63,7 @@ def controls() -> Rows:
 
 
 def models() -> Rows:
-    """The networks of this suite; any name of timm or torchvision works too."""
+    """The networks of this suite; see `OTHERS` for the rest."""
     return [
         {
             "name": name,

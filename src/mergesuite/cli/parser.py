@@ -108,7 +108,11 @@ def _add_train(stages) -> None:
         "--set", nargs="+", default=[], metavar="K=V", help="fields of a recipe, e.g. lr=0.01"
     )
     stage.add_argument(
-        "--start", type=Path, metavar="FILE", help="checkpoint to start from; its head may differ"
+        "--start",
+        type=Path,
+        metavar="FILE",
+        help="checkpoint to start from, or torchvision:NETWORK@WEIGHTS, timm:NETWORK.TAG; its head "
+        "may differ",
     )
     _add_run(stage)
 
@@ -122,7 +126,12 @@ def _add_merge(stages) -> None:
         "--model resnet8 --data digits --set population=10 generations=5 --seed 0 --out merged",
     )
     stage.add_argument(
-        "--parents", nargs="+", type=Path, required=True, help=".safetensors, or .pt state dicts"
+        "--parents",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=".safetensors, .pt state dicts, torchvision:NETWORK@WEIGHTS or timm:NETWORK.TAG",
     )
     flags.add(stage, Merge)
     flags.add(stage, Network)
@@ -153,7 +162,9 @@ def _add_evaluate(stages) -> None:
 
 
 def _add_profile(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument("--profile", default="laptop", help="smoke, laptop, cifar-cpu or full")
+    stage.add_argument(
+        "--profile", default="laptop", help="smoke, laptop, cifar-cpu, full or imagenet"
+    )
     stage.add_argument("--results", type=Path, default=Path("results"), help="default: results")
 
 

@@ -32,7 +32,7 @@ INSTALLED = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[3] / "repl
 class Config(Strict):
     """config/config.yaml: what to run here."""
 
-    profile: str = Field("laptop", description="smoke, laptop, cifar-cpu or full")
+    profile: str = Field("laptop", description="smoke, laptop, cifar-cpu, full or imagenet")
     papers: list[str] = Field(default_factory=list, description="default: all")
     results: str = Field("results", description="folder for everything that is produced")
     replications: str = Field("", description="folder of the papers; default: this workflow's")

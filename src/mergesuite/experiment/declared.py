@@ -97,7 +97,7 @@ def families() -> tuple[Family, ...]:
 
 @functools.cache
 def family(name: str) -> Family | None:
-    """The family of the network called `name`; None for a name of timm or torchvision."""
+    """The family of the network called `name`; None for one of timm, torchvision or nobody."""
     return next((one for one in families() if one.pattern.fullmatch(name)), None)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from mergesuite.core import digests
 from mergesuite.core.imagefiles import listing
 from mergesuite.errors import UserError, nearest
-from mergesuite.experiment import config, declared, flags, identity, resources
+from mergesuite.experiment import config, declared, flags, foreign, identity, resources
 from mergesuite.experiment.settings import Data, Merge, Network, digest
 from mergesuite.experiment.spec import Checkpoint, Paper, replicate_of
 
@@ -84,12 +84,14 @@ class Jobs:
         return [self.run(subject, seed) for seed in self.seeds(subject)]
 
     def weights(self, of: Checkpoint | Path) -> str:
-        """The file with the weights of a run, or that a user has.
+        """The file with the weights of a run, or that a user has, or the name of published ones.
 
         Raises:
             UserError: the user's file is not there.
         """
         if isinstance(of, Path):
+            if foreign.is_weights(str(of)):
+                return str(of)
             path = config.folder_of(self.name) / of
             if not path.is_file():
                 raise UserError(
@@ -110,9 +112,12 @@ class Jobs:
         return list(dict.fromkeys(found))
 
     def _files(self, of: Checkpoint | Path) -> list[str]:
-        """Weights and record of a run; the kept epochs of one training are one folder."""
+        """Weights and record of a run; the kept epochs of one training are one folder.
+
+        Published weights are no input: whoever needs them first fetches them.
+        """
         if isinstance(of, Path):
-            return [self.weights(of)]
+            return [] if foreign.is_weights(str(of)) else [self.weights(of)]
         run = self.run(of.subject, of.seed)
         return [self.weights(of) if of.epoch is None else f"{run}/epochs", f"{run}/run.json"]
 
@@ -273,7 +278,9 @@ class Jobs:
 
     def _spec_of(self, of: Checkpoint | Path) -> str:
         if isinstance(of, Path):
-            return identity.path_spec(Path(self.weights(of)))
+            name = self.weights(of)
+            file = foreign.there(name) if foreign.is_weights(name) else Path(name)
+            return identity.path_spec(file)
         return identity.checkpoint_spec(self.spec(of.subject, of.seed), of.epoch)
 
     @remembered

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from mergesuite.errors import UserError, nearest
 from mergesuite.experiment import checks, settings, spec, yaml_file
 from mergesuite.experiment.shorthand import Controls, laid, likes, without_nulls, written_out
-from mergesuite.experiment.spec import PROFILES, Paper, Reported
+from mergesuite.experiment.spec import BASE, OVERLAYS, PROFILES, Paper, Reported
 from mergesuite.experiment.strict import explain
 
 MODELS = (
@@ -43,7 +43,7 @@ class SpecError(UserError):
         self.problems = problems
 
 
-def paper(folder: Path, profile: str = "full") -> Paper:
+def paper(folder: Path, profile: str = BASE) -> Paper:
     """The experiment in `folder/paper.yaml` under a profile.
 
     Raises:
@@ -56,7 +56,7 @@ def paper(folder: Path, profile: str = "full") -> Paper:
         raise UserError(
             f"no profile {profile!r}{nearest(profile, PROFILES)}: {', '.join(PROFILES)}"
         )
-    if profile != "full" and profile not in overlays:
+    if profile != BASE and profile not in overlays:
         raise UserError(f"{file} declares no profile {profile!r}: add profiles.{profile}")
     where = f"{file} (profile {profile})"
     try:
@@ -69,7 +69,7 @@ def paper(folder: Path, profile: str = "full") -> Paper:
 def profiles(folder: Path) -> list[str]:
     """The profiles that `folder/paper.yaml` has, in the order of `PROFILES`."""
     overlays = _parts(folder / "paper.yaml")[1]
-    return [name for name in PROFILES if name == "full" or name in overlays]
+    return [name for name in PROFILES if name == BASE or name in overlays]
 
 
 def overlay(base: Any, change: Any) -> Any:
@@ -85,9 +85,7 @@ def _parts(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     overlays = raw.get("profiles") or {}
     base = {key: value for key, value in raw.items() if key != "profiles"}
     if not isinstance(overlays, dict):
-        raise SpecError(
-            str(file), [f"profiles: expected {', '.join(PROFILES[:-1])}, each a mapping"]
-        )
+        raise SpecError(str(file), [f"profiles: expected {', '.join(OVERLAYS)}, each a mapping"])
     problems = [
         *(problem for name, change in overlays.items() for problem in _odd_profile(name, change)),
         *_unused(base, overlays),
@@ -98,10 +96,10 @@ def _parts(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _odd_profile(name: object, change: object) -> list[str]:
-    if name not in PROFILES or name == "full":
+    if name not in OVERLAYS:
         return [
-            f"profiles.{name} is none of {', '.join(PROFILES[:-1])}"
-            f"{nearest(str(name), PROFILES)}; full is the base"
+            f"profiles.{name} is none of {', '.join(OVERLAYS)}"
+            f"{nearest(str(name), PROFILES)}; {BASE} is the base"
         ]
     if change is not None and not isinstance(change, dict):
         return [f"profiles.{name}: expected a mapping, found {type(change).__name__}"]

@@ -15,7 +15,7 @@ from mergesuite.experiment import declared
 from mergesuite.experiment.settings import Data, Merge, Network, Recipe
 
 NETWORKS = {
-    r"resnet(\d+)": (0.0022, 0.0156),  # a layer of a CIFAR ResNet of width 16
+    r"resnet(\d+)(?:-torch)?": (0.0022, 0.0156),  # a layer of a CIFAR ResNet of width 16
     r"resnet152-mega": (0.45, 3.6),
     r"xception-mega": (0.2, 22.0),
     r"densenet121-mega": (0.07, 7.5),
@@ -23,8 +23,14 @@ NETWORKS = {
     r"sew-small": (0.002, 0.04),
     r"sew-resnet18": (2.3, 11.2),
     r"sew-resnet34": (4.7, 21.4),
+    r"sew-resnet18-imagenet": (7.3, 11.7),
+    r"sew-resnet34-imagenet": (14.7, 21.8),
+    r"sew-resnet50-imagenet": (16.4, 25.6),
+    r"sew-resnet101-imagenet": (31.4, 44.6),
+    r"sew-resnet152-imagenet": (46.3, 60.2),
 }
-"""Name -> 10^9 multiply-adds of one 32 x 32 image, and 10^6 parameters; `-wN` multiplies both."""
+"""Name -> 10^9 multiply-adds of one image (32 x 32, ImageNet's 224 x 224; of spiking nets in four
+time steps), and 10^6 parameters; `-wN` multiplies both."""
 UNKNOWN = (4.2, 26.0)
 """Of a network that is not listed: ResNet-50 at 224 x 224."""
 BASE_WIDTH = 16

@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from mergesuite.experiment import shorthand
-from mergesuite.experiment.spec import PROFILES, Paper
+from mergesuite.experiment.spec import OVERLAYS, Paper
 
 Schema = dict[str, Any]
 
@@ -44,7 +44,7 @@ def schema() -> Schema:
     paper["properties"]["profiles"] = {
         "type": "object",
         "description": "laid over the base: mappings merge, anything else replaces, null removes",
-        "properties": {name: {"$ref": "#/$defs/overlay.Paper"} for name in PROFILES[:-1]},
+        "properties": {name: {"$ref": "#/$defs/overlay.Paper"} for name in OVERLAYS},
         "additionalProperties": False,
     }
     return {

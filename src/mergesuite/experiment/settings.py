@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from mergesuite.errors import UserError, nearest
-from mergesuite.experiment import declared
+from mergesuite.experiment import declared, foreign
 from mergesuite.experiment.strict import Strict
 
 Scalar = int | float | str | bool
@@ -25,7 +25,7 @@ class Network(Strict):
     """A network by name."""
 
     build: str = Field(
-        description="`mergesuite list models`, or a name of timm or torchvision",
+        description="`mergesuite list models`, or timm:NETWORK or torchvision:NETWORK",
         json_schema_extra={"flag": "--model"},
     )
     options: dict[str, Scalar | dict[str, Scalar]] = Field(
@@ -33,6 +33,12 @@ class Network(Strict):
         description="further arguments of mergesuite.models.build",
         json_schema_extra={"flag": "--option"},
     )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if reason := foreign.not_a_network(self.build):
+            raise ValueError(reason)
+        return self
 
 
 class Data(Strict):

@@ -16,7 +16,12 @@ from mergesuite.experiment import declared
 from mergesuite.experiment.settings import Data, Merge, Network, Recipe, Split
 from mergesuite.experiment.strict import Strict
 
-PROFILES = ("smoke", "laptop", "cifar-cpu", "full")
+SMALLER = ("smoke", "laptop", "cifar-cpu")
+"""Profiles whose values cannot be compared with the paper's."""
+BASE = "full"
+"""The profile that a paper.yaml is without its overlays."""
+PROFILES = (*SMALLER, BASE, "imagenet")
+OVERLAYS = tuple(name for name in PROFILES if name != BASE)
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=24)]
 Subject = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=49)]
 """A model, or ENTRY-POPULATION."""
@@ -49,8 +54,9 @@ class Model(Network):
     seeds: int = Field(1, ge=1, le=1000, description="how many are trained: seeds 0..seeds-1")
     start: File | None = Field(
         None,
-        description="what training starts at: a model (the same seed, or its only one), or a file "
-        "of weights, relative to this folder",
+        description="what training starts at: a model (the same seed, or its only one), a file of "
+        "weights, relative to this folder, or published ones: torchvision:NETWORK@WEIGHTS, "
+        "timm:NETWORK.TAG",
     )
     data: Data | None = Field(None, description="if other than the paper's")
     shared_with: Slug | None = Field(
@@ -65,8 +71,8 @@ class Model(Network):
 
     @property
     def start_file(self) -> str | None:
-        """The file that training starts at, if it is one: no model's name has a dot or slash."""
-        return self.start if self.start and {".", "/"} & set(self.start) else None
+        """The file or published weights that it starts at, if any: no slug has a mark of these."""
+        return self.start if self.start and {".", "/", ":"} & set(self.start) else None
 
 
 class Population(Strict):
@@ -83,7 +89,8 @@ class Population(Strict):
     )
     files: list[File] = Field(
         default_factory=list,
-        description="weights that you have, relative to this folder; name their network as model",
+        description="weights that you have, relative to this folder, or published ones "
+        "(torchvision:NETWORK@WEIGHTS, timm:NETWORK.TAG); name their network as model",
     )
 
     @model_validator(mode="after")

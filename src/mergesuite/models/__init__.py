@@ -1,8 +1,8 @@
 """Every network by name, drawn from a named stream.
 
 A family of networks is a builder in a file of this folder, under `@family`. `build` imports the
-file whose family has the name asked for, and no other; names of no family are for timm and
-torchvision (see `foreign`).
+file whose family has the name asked for, and no other. Networks of timm and torchvision have a
+prefix (see `foreign`).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def family(
 
 
 def names() -> list[str]:
-    """The names of this suite's own networks; timm's and torchvision's come on top."""
+    """The names of this suite's own networks; `timm:...` and `torchvision:...` come on top."""
     return [name for family in declared.families() for name in family.names]
 
 
@@ -75,14 +75,15 @@ def build(
     """The network called `name`, in training mode, on the CPU.
 
     Args:
-        name: one of `names()`, or any classification net of timm or torchvision (untrained).
+        name: one of `names()`, or `timm:NETWORK` or `torchvision:NETWORK`, untrained;
+            `timm:NETWORK.TAG` and `torchvision:NETWORK@WEIGHTS` come with their weights.
         classes: number of logits.
         generator: source of every initial parameter; by default a stream named after the net.
             The global generator is left as it was.
         options: handed to the family's builder, or to timm or torchvision.
 
     Raises:
-        UserError: no net has this name, or it knows no such option.
+        UserError: no net has this name, it knows no such option, or its weights cannot be had.
     """
     if classes < 1:
         raise UserError(f"{name}: expected at least 1 class, found {classes}; change classes")

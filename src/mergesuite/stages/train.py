@@ -93,7 +93,8 @@ def _start_from(module: Any, path: Path) -> None:
     state = store.load_weights(path)
     own = module.state_dict()
     fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    fresh = sorted(own.keys() - fitting.keys())
+    # A published file may lack BatchNorm's batch counters, which no result depends on.
+    fresh = sorted(k for k in own.keys() - fitting.keys() if own[k].is_floating_point())
     if len({name.rpartition(".")[0] for name in fresh}) > 1:
         raise UserError(
             f"{path} does not fit this model: {fresh[0]!r} and {len(fresh) - 1} more differ; "

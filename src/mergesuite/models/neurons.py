@@ -1,0 +1,109 @@
+"""Spiking neurons: what is set of them, and a layer of them.
+
+spikingjelly is imported where it is used: it takes seconds, and no other network needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from mergesuite.errors import UserError, nearest
+
+LEAK = ("tau", "decay_input")
+"""What only a leaky neuron has."""
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """Integrate-and-fire; nothing is left to a library default, for those have changed."""
+
+    kind: Literal["IF", "LIF"] = "LIF"
+    """Whether the potential leaks (LIF) or adds up all input (IF)."""
+    tau: float = 2.0
+    """Membrane time constant of LIF, in time steps."""
+    decay_input: bool = True
+    """Whether LIF divides the input by `tau` too."""
+    v_threshold: float = 1.0
+    v_reset: float | None = 0.0
+    """Potential after a spike (hard reset); None subtracts the threshold (soft reset)."""
+    surrogate: Literal["atan", "sigmoid"] = "sigmoid"
+    """The function whose derivative stands in for that of the spike."""
+    alpha: float = 4.0
+    """Slope of that function."""
+    detach_reset: bool = True
+    """Whether gradients stop at the reset."""
+
+    @property
+    def always_on(self) -> float:
+        """The least constant input at which a neuron at rest spikes in every step."""
+        gap = self.v_threshold - (self.v_reset or 0.0)
+        return gap * self.tau if self.kind == "LIF" and self.decay_input else gap
+
+
+PUBLISHED = Neuron(kind="IF", surrogate="atan", alpha=2.0)
+"""Of Fang et al. on ImageNet: their `imagenet/sew_resnet.py`, spikingjelly's defaults of 2021."""
+
+
+def changed(default: Neuron, settings: Mapping[str, Any] | None) -> Neuron:
+    """`default` with what `settings` say.
+
+    Raises:
+        UserError: an unknown setting or value, or a leak of a neuron that has none.
+    """
+    known = [field.name for field in fields(Neuron)]
+    for key in settings or {}:
+        if key not in known:
+            raise UserError(
+                f"neuron has no setting {key!r}{nearest(key, known)}; it has {', '.join(known)}"
+            )
+    neuron = replace(default, **dict(settings or {}))
+    require("neuron.kind", neuron.kind, ("IF", "LIF"))
+    require("neuron.surrogate", neuron.surrogate, ("atan", "sigmoid"))
+    if neuron.kind == "IF" and (said := [key for key in LEAK if key in (settings or {})]):
+        raise UserError(f"neuron.{said[0]}: a neuron of kind IF does not leak; remove it")
+    return neuron
+
+
+def require(option: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Refuse a value that is none of those `allowed`."""
+    if value not in allowed:
+        raise UserError(
+            f"{option}: expected one of {', '.join(allowed)}, found {value!r}; change {option}"
+        )
+
+
+class Spikes(nn.Module):
+    """A layer of neurons, same shape in and out; the input's first axis holds step after step."""
+
+    def __init__(self, neuron: Neuron, steps: int, step_mode: str) -> None:
+        """`step_mode` "m" takes all steps at once, `[steps * n, ...]`, "s" one, `[n, ...]`."""
+        from spikingjelly.activation_based.neuron import IFNode, LIFNode
+        from spikingjelly.activation_based.surrogate import ATan, Sigmoid
+
+        super().__init__()
+        self.neuron = neuron
+        self.steps = steps
+        self.step_mode = step_mode
+        surrogate = {"atan": ATan, "sigmoid": Sigmoid}[neuron.surrogate]
+        settings: dict[str, Any] = {
+            "v_threshold": neuron.v_threshold,
+            "v_reset": neuron.v_reset,
+            "surrogate_function": surrogate(alpha=neuron.alpha, spiking=True),
+            "detach_reset": neuron.detach_reset,
+            "step_mode": step_mode,
+            "store_v_seq": False,
+        }
+        if neuron.kind == "LIF":
+            self.node = LIFNode(tau=neuron.tau, decay_input=neuron.decay_input, **settings)
+        else:
+            self.node = IFNode(**settings)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes, 0 or 1."""
+        if self.step_mode == "s":
+            return self.node(x)
+        return self.node(x.unflatten(0, (self.steps, -1))).flatten(0, 1)
