@@ -38,7 +38,8 @@ from mergesuite import data, models
 from mergesuite.core import provenance, runtime, store, streams
 from mergesuite.core.runtime import Meter
 from mergesuite.data.images import Normalise
-from mergesuite.experiment.settings import Recipe
+from mergesuite.data.pictures import InMemory
+from mergesuite.experiment.recipe import Recipe
 from mergesuite.fitness import Evaluator, Scores
 from mergesuite.fitness.fold import Folded
 from mergesuite.fitness.passes import CHUNK
@@ -181,7 +182,7 @@ def ending_epochs(net: str, members: int, epochs: int, fit: int) -> Tensor:
         {"epochs": epochs, "batch": 64, "schedule": "cosine", **RECIPES.get(net, {})}
     )
     trainer = Trainer(
-        module, recipe, images, labels,
+        module, recipe, InMemory(images, labels),
         normalise=Normalise(), stream=("benchmark", net), meter=Meter(),
     )  # fmt: skip
     kept = []

@@ -24,7 +24,7 @@ import multiprocessing
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,9 @@ from mergesuite import data, models
 from mergesuite.core import provenance, runtime, store
 from mergesuite.core.runtime import Meter
 from mergesuite.data.images import PAD, Normalise
-from mergesuite.experiment.settings import Recipe
+from mergesuite.data.pictures import InMemory
+from mergesuite.experiment.recipe import Recipe
+from mergesuite.stages.feed import Seen
 from mergesuite.stages.trainer import Trainer
 
 LOADERS = {"DataLoader": 0, "DataLoader, 1 worker": 1}
@@ -142,7 +144,7 @@ def ours(net: str, images: Tensor, labels: Tensor, off: str) -> Trainer:
     """Our trainer, without the lever `off`."""
     contiguous = off == "channels last"
     trainer = Trainer(
-        models.build(net, 10), RECIPE, images, labels,
+        models.build(net, 10), RECIPE, InMemory(images, labels),
         normalise=ContiguousNormalise() if contiguous else Normalise(),
         stream=("benchmark",), meter=Meter(),
     )  # fmt: skip
@@ -208,11 +210,17 @@ def play(case: str, variant: str, n: int, most: int) -> Row:
         loop = ours(net, images, labels, variant.removeprefix("without "))
     watch = Watch(loop)
     if case == "data":
-        batches = loop.loader if isinstance(loop, Plain) else loop.inputs(0, loop.batches(0))
+        batches = loop.loader if isinstance(loop, Plain) else fed(loop)
         watch.updates = sum(1 for _ in batches)
     else:
         loop.epoch(0)
     return watch.row()
+
+
+def fed(trainer: Trainer) -> Iterator[Seen]:
+    """What the network sees in our first epoch."""
+    pieces = trainer.feed.pieces(0, trainer.feed.batches(0))
+    return trainer.feed.seen(0, [piece for update in pieces for piece in update])
 
 
 def check(net: str, most: int) -> Row:
@@ -228,12 +236,12 @@ def check(net: str, most: int) -> Row:
     images, labels = (part[:35] for part in digits(most))
     recipe = RECIPE.model_copy(update={"augment": "none", "batch": 8})
     trainer = Trainer(
-        models.build(net, 10).double(), recipe, images, labels,
+        models.build(net, 10).double(), recipe, InMemory(images, labels),
         normalise=DoubleNormalise(), stream=("benchmark",), meter=Meter(),
     )  # fmt: skip
     to_double = [transforms.PILToTensor(), transforms.ConvertImageDtype(torch.float64)]
     pictures = Pictures(images, labels, transforms.Compose(to_double))
-    order: list[int] = torch.cat(trainer.batches(0)).tolist()
+    order: list[int] = torch.cat(trainer.feed.batches(0)).tolist()
     loops = [trainer] + [
         Plain(models.build(net, 10).double(), DataLoader(pictures, recipe.batch, sampler=sampler))
         for sampler in (order, order[::-1])

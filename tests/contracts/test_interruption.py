@@ -21,9 +21,11 @@ from mergesuite.core.runtime import Meter
 from mergesuite.core.streams import generator
 from mergesuite.data import digits
 from mergesuite.data.images import Normalise
+from mergesuite.data.pictures import InMemory
 from mergesuite.errors import UserError
 from mergesuite.experiment import declared
-from mergesuite.experiment.settings import Fitness, Recipe
+from mergesuite.experiment.recipe import Recipe
+from mergesuite.experiment.settings import Fitness
 from mergesuite.fitness import passes
 from mergesuite.methods import create
 from mergesuite.stages import search as stage
@@ -94,7 +96,7 @@ def tiny():
     space = WeightSpace(net, "parameters+statistics")
     recipe = Recipe(lr=0.05, batch=30, epochs=25)
     trainer = Trainer(
-        net, recipe, *splits["fit"], normalise=Normalise(), stream=("t",), meter=Meter()
+        net, recipe, InMemory(*splits["fit"]), normalise=Normalise(), stream=("t",), meter=Meter()
     )
     members = []
     for epoch in range(recipe.epochs):

@@ -22,8 +22,9 @@ from mergesuite.core.runtime import Meter
 from mergesuite.core.streams import generator
 from mergesuite.data import digits
 from mergesuite.data.images import Normalise
+from mergesuite.data.pictures import InMemory
 from mergesuite.experiment import declared
-from mergesuite.experiment.settings import Recipe
+from mergesuite.experiment.recipe import Recipe
 from mergesuite.fitness import Evaluator
 from mergesuite.methods import create
 from mergesuite.models import spiking
@@ -138,7 +139,7 @@ def trained(build: Callable[[], nn.Module]) -> Trained:
     space = WeightSpace(module, "parameters+statistics")
     recipe = Recipe(lr=0.01, batch=25, epochs=EPOCHS)
     trainer = Trainer(
-        module, recipe, images[:FIT], labels[:FIT],
+        module, recipe, InMemory(images[:FIT], labels[:FIT]),
         normalise=Normalise(), stream=("levers",), meter=Meter(),
     )  # fmt: skip
     members = []

@@ -73,15 +73,15 @@ def play(out):
     ranks.leave()
 
 
-def launch(processes, out):
-    """What `torchrun --standalone` does, but for new interpreters."""
+def launched(processes, function, *words):
+    """`function` of `words` on so many ranks: `torchrun --standalone` but for new interpreters."""
     config = LaunchConfig(
-        1, 1, processes, run_id=uuid.uuid4().hex, rdzv_backend="c10d",
+        1, 1, processes, run_id=uuid.uuid4().hex, rdzv_backend="c10d", max_restarts=0,
         rdzv_endpoint="localhost:0", start_method="fork", monitor_interval=0.05,
     )  # fmt: skip
-    elastic_launch(config, play)(out)
+    elastic_launch(config, function)(*words)
 
 
 if __name__ == "__main__":
     for processes in map(int, sys.argv[2:]):
-        launch(processes, f"{sys.argv[1]}/{processes}.json")
+        launched(processes, play, f"{sys.argv[1]}/{processes}.json")

@@ -9,7 +9,7 @@ import pytest
 
 from mergesuite.experiment import config
 from mergesuite.experiment.jobs import Jobs
-from mergesuite.stages import trainer
+from mergesuite.stages import feed, trainer
 
 ROOT = Path(__file__).parents[2]
 FOLDER, DOCS = ROOT / "benchmarks", ROOT / "docs"
@@ -41,8 +41,8 @@ def test_another_learning_rate_would_be_noticed(training, monkeypatch):
 
 
 def test_a_left_out_batch_would_be_noticed(training, monkeypatch):
-    batches = trainer.Trainer.batches
-    monkeypatch.setattr(trainer.Trainer, "batches", lambda *a: batches(*a)[:-1])
+    batches = feed.Feed.batches
+    monkeypatch.setattr(feed.Feed, "batches", lambda *a: batches(*a)[:-1])
     with pytest.raises(ValueError, match=r"updates \[4, 4, 4\]"):
         training.check("resnet8-w8", 64)
 

@@ -36,8 +36,9 @@ def run(stage, asked):
         from mergesuite.data import load
         return load(asked["name"], sizes=asked["sizes"]).manifest
     function = import_module(f"mergesuite.{stage}").run
-    settings = import_module("mergesuite.experiment.settings")
-    models = [getattr(settings, name)(**fields) for name, fields in asked["models"]]
+    files = [import_module(f"mergesuite.experiment.{name}") for name in ("settings", "recipe")]
+    kinds = vars(files[0]) | vars(files[1])
+    models = [kinds[name](**fields) for name, fields in asked["models"]]
     paths = [[Path(path) for path in asked["paths"]]] if asked["paths"] else []
     function(*models, *paths, **asked["seed"], out=Path(asked["out"]), device="cpu")
 
@@ -63,6 +64,8 @@ METHODS = {
     "interpolation-grid": {"points": 2},
     "ensemble": {},
     "train-on": {"images": 8, "batch": 4},
+    "swa": {},
+    "lawa": {},
 }
 NETS = [
     "resnet8-w4",
@@ -97,10 +100,16 @@ def jobs(root, images):
     for data in ("digits", images):
         yield "data", modules(data=data), {"name": data, "sizes": SIZES}
     recipe = ["Recipe", {"epochs": 1, "batch": 6}]
+    everything = {"augment": "resized-crop-flip", "rand_augment": 1, "ema": 0.9, "swa_start": 1,
+                  "colour_jitter": [0.1, 0, 0, 0], "erasing": 0.5, "cutout": 4, "cutmix": 1.0,
+                  "epochs": 2}  # fmt: skip
     for net, data in [*((net, "digits") for net in NETS), ("resnet8-w4", images)]:
         out = f"{root}/{net}-{data[:6]}"
         told = {"models": [*problem(net, data), recipe], "paths": [], "seed": {"seed": 0}}
         yield "stages.train", modules(build=net, data=data), {**told, "out": out}
+    told = {"models": [*problem("resnet8-w4", "digits"), ["Recipe", {**recipe[1], **everything}]],
+            "paths": [], "seed": {"seed": 0}, "out": f"{root}/everything"}  # fmt: skip
+    yield "stages.train", modules(build="resnet8-w4", data="digits"), told
     parents = [f"{root}/resnet8-w4-digits/model.safetensors", *untrained(root)]
     for name, params in METHODS.items():
         count = 2 if name == "interpolation-grid" else 4

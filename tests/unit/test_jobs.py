@@ -15,7 +15,8 @@ from mergesuite.core import store, streams
 from mergesuite.errors import UserError
 from mergesuite.experiment import config, declared, flags, identity, loading
 from mergesuite.experiment import jobs as planning
-from mergesuite.experiment.settings import Data, Merge, Network, Recipe
+from mergesuite.experiment.recipe import Recipe
+from mergesuite.experiment.settings import Data, Merge, Network
 from mergesuite.experiment.strict import checked
 from mergesuite.stages import hits, record
 

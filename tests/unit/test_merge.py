@@ -13,7 +13,7 @@ from mergesuite.experiment.settings import Data, Merge, Network
 from mergesuite.methods import Combination, named
 from mergesuite.models.batchnorm import statistics_names
 from mergesuite.stages import evaluate, merge
-from mergesuite.stages.merge import asked_of, with_budget
+from mergesuite.stages.budget import asked_of, with_budget
 from mergesuite.stages.problem import Problem
 from mergesuite.stages.search import make_evaluator
 from mergesuite.weights import WeightSpace

@@ -56,5 +56,5 @@ def test_what_torchrun_cannot_divide_is_refused(tmp_path, monkeypatch, capsys):
     ours = {"TORCHELASTIC_RUN_ID": "one", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
     for name, value in ours.items():
         monkeypatch.setenv(name, value)
-    assert call(*TRAIN, 0, "--out", tmp_path / "q") == 2
-    assert "run train without it" in capsys.readouterr().err
+    assert call("evaluate", "--runs", tmp_path, "--out", tmp_path / "q.csv") == 2
+    assert "run evaluate without it" in capsys.readouterr().err

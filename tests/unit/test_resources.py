@@ -7,7 +7,8 @@ import pytest
 
 from mergesuite.experiment import config, resources
 from mergesuite.experiment.jobs import Jobs
-from mergesuite.experiment.settings import Data, Merge, Network, Recipe
+from mergesuite.experiment.recipe import Recipe
+from mergesuite.experiment.settings import Data, Merge, Network
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = sorted((ROOT / "results/published/laptop").glob("*/runs.csv"))

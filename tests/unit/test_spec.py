@@ -41,7 +41,7 @@ def test_a_paper_becomes_subjects_and_parents(tmp_path):
     assert list(paper.subjects()) == ["net", "mega-pair", "best-pair", "best-epochs"]
     assert paper.count("pair") == 2
     assert paper.parents("pair", 1) == [Checkpoint("net", 2), Checkpoint("net", 3)]
-    assert paper.parents("epochs", 1) == [Checkpoint("net", 1, 2), Checkpoint("net", 1)]
+    assert paper.parents("epochs", 1) == [Checkpoint("net", 1, "002"), Checkpoint("net", 1)]
 
 
 def test_an_entry_may_have_fewer_replicates_than_its_population(tmp_path):

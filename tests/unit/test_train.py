@@ -1,7 +1,9 @@
+import functools
 import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,10 +12,14 @@ from mergesuite import models
 from mergesuite.core import store, streams
 from mergesuite.core.runtime import Meter
 from mergesuite.data.images import PAD, Augment, Normalise
+from mergesuite.data.pictures import InMemory
 from mergesuite.errors import UserError
-from mergesuite.experiment.settings import Data, Network, Recipe
+from mergesuite.experiment.recipe import Recipe
+from mergesuite.experiment.settings import Data, Network
 from mergesuite.stages import train
-from mergesuite.stages.trainer import Trainer, learning_rate, make_optimiser
+from mergesuite.stages.schedules import learning_rate
+from mergesuite.stages.trainer import Trainer
+from mergesuite.stages.updates import make_optimiser
 
 N = 60
 
@@ -34,7 +40,7 @@ def trainer(settings, meter=None):
     return Trainer(
         module,
         settings,
-        *images(),
+        InMemory(*images()),
         normalise=Normalise(),
         stream=("t", 0),
         meter=meter or Meter(),
@@ -151,7 +157,7 @@ def test_dropout_draws_from_the_stream_of_its_epoch():
             net[2].bias.zero_()
         before = torch.get_rng_state()
         made = Trainer(
-            net, recipe(), *images(), normalise=Normalise(), stream=("t",), meter=Meter()
+            net, recipe(), InMemory(*images()), normalise=Normalise(), stream=("t",), meter=Meter()
         )
         made.epoch(0)
         assert torch.equal(torch.get_rng_state(), before)
@@ -166,9 +172,11 @@ def test_an_epoch_is_the_textbook_loop():
     ours = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
     theirs = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
     theirs.load_state_dict(ours.state_dict())
-    made = Trainer(ours, settings, x, y, normalise=Normalise(), stream=("t",), meter=Meter())
+    made = Trainer(
+        ours, settings, InMemory(x, y), normalise=Normalise(), stream=("t",), meter=Meter()
+    )
     made.epoch(0)
-    for index in made.batches(0):
+    for index in made.feed.batches(0):
         loss = nn.functional.cross_entropy(theirs(x[index].float() / 255), y[index])
         gradients = torch.autograd.grad(loss, list(theirs.parameters()))
         with torch.no_grad():
@@ -178,9 +186,83 @@ def test_an_epoch_is_the_textbook_loop():
         torch.testing.assert_close(a, b)
 
 
+def straight_line(settings):
+    """The training of a recipe without later keys, written out: what commit ebe1ce8 computed."""
+    x, y = images()
+    net = models.build("resnet8-w8", 10, streams.generator("train-test"))
+    net = net.to(memory_format=torch.channels_last)
+    if settings.optimiser == "adam":
+        optimiser = torch.optim.Adam(net.parameters(), settings.lr, eps=settings.eps)
+    else:
+        optimiser = torch.optim.SGD(
+            net.parameters(), settings.lr, settings.momentum,
+            weight_decay=settings.weight_decay, nesterov=settings.nesterov,
+        )  # fmt: skip
+    padded = nn.functional.pad(x, (PAD,) * 4)
+    net.train()
+    losses = []
+    for epoch in range(settings.epochs):
+        drawn = streams.generator("t", 0, "augment", epoch)
+        down, right = torch.randint(2 * PAD + 1, (2, N), generator=drawn)
+        flip = torch.rand(N, generator=drawn) < 0.5
+        seen = x.clone()
+        for i in range(N):
+            if settings.augment != "none":
+                seen[i] = padded[i, :, down[i] : down[i] + 32, right[i] : right[i] + 32]
+            if settings.augment == "crop-flip" and flip[i]:
+                seen[i] = seen[i].flip(-1)
+        mixing = np.random.default_rng(streams.derive("t", 0, "mixup", epoch))
+        order = torch.randperm(N, generator=streams.generator("t", 0, "order", epoch))
+        batches = order.split(settings.batch)
+        total = 0.0
+        for step, index in enumerate(batches):
+            t, whole = epoch + step / len(batches), settings.epochs // settings.cycles
+            if settings.schedule != "constant":
+                rate = settings.lr / 2 * (1 + math.cos(math.pi * ((t % whole) / whole)))
+                optimiser.param_groups[0]["lr"] = rate
+            inputs = seen[index].to(torch.float32, memory_format=torch.channels_last) * (1 / 255)
+            labels, share = y[index], 1.0
+            other = labels
+            if settings.mixup:
+                share = mixing.beta(settings.mixup, settings.mixup)
+                partner = torch.from_numpy(mixing.permutation(len(index)))
+                inputs, other = share * inputs + (1 - share) * inputs[partner], labels[partner]
+            logits = net(inputs)
+            cross_entropy = functools.partial(
+                nn.functional.cross_entropy, logits, label_smoothing=settings.label_smoothing
+            )
+            loss = share * cross_entropy(labels)
+            if settings.mixup:
+                loss = loss + (1 - share) * cross_entropy(other)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += float(loss.detach()) * len(index)
+        losses.append(total / N)
+    return net.state_dict(), losses
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"augment": "crop-flip", "mixup": 0.2, "label_smoothing": 0.1, "schedule": "cosine"},
+        {"optimiser": "sgd", "nesterov": True, "weight_decay": 5e-4, "augment": "crop"},
+        {"optimiser": "sgd", "schedule": "cyclic", "cycles": 2, "batch": 16},
+    ],
+)
+def test_recipes_without_later_keys_give_the_bytes_that_they_gave(changes):
+    made = trainer(recipe(**changes))
+    losses = [made.epoch(epoch)["loss"] for epoch in range(made.recipe.epochs)]
+    weights, expected = straight_line(recipe(**changes))
+    assert losses == pytest.approx(expected, rel=1e-6)
+    for name, tensor in made.module.state_dict().items():
+        assert torch.equal(tensor, weights[name]), name
+
+
 def test_an_epoch_sees_every_image_once_in_another_order_each_time():
     made = trainer(recipe(batch=7))
-    first, second = torch.cat(made.batches(0)), torch.cat(made.batches(1))
+    first, second = torch.cat(made.feed.batches(0)), torch.cat(made.feed.batches(1))
     assert first.sort().values.tolist() == list(range(N))
     assert not torch.equal(first, second)
 

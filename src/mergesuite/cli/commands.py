@@ -13,7 +13,8 @@ from pathlib import Path
 from mergesuite.core import provenance, store
 from mergesuite.errors import CheckFailed, UserError
 from mergesuite.experiment import config, flags, foreign
-from mergesuite.experiment.settings import Data, Merge, Network, Recipe
+from mergesuite.experiment.recipe import Recipe
+from mergesuite.experiment.settings import Data, Merge, Network
 from mergesuite.experiment.strict import checked
 
 TEMPLATE_NAME = "my-paper"

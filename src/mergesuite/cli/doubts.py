@@ -194,8 +194,8 @@ def _nobody_uses(paper: Paper) -> Iterator[Finding]:
     for slug in paper.models:
         if slug not in used | compared:
             yield doubt(f"models.{slug}", "in no population", "add it to one, or remove it")
-    for slug, entry in paper.methods.items():
-        if not set(entry.populations or paper.populations) & set(paper.active()):
+    for slug in paper.methods:
+        if not any(paper.is_for(slug, population) for population in paper.active()):
             yield doubt(f"methods.{slug}", "run on no population", "add one, or remove it")
 
 

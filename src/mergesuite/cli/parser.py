@@ -9,6 +9,7 @@ from pathlib import Path
 from mergesuite import __version__
 from mergesuite.errors import UserError
 from mergesuite.experiment import flags
+from mergesuite.experiment.recipe import Recipe
 from mergesuite.experiment.settings import Data, Merge, Network
 
 LISTS = ("papers", "methods", "models", "datasets", "controls")
@@ -102,10 +103,13 @@ def _add_train(stages) -> None:
         "train one network (resumes by itself)",
         "mergesuite train --model resnet8 --data digits --set epochs=6 batch=64 --seed 0 --out a",
     )
+    stage.formatter_class = argparse.RawDescriptionHelpFormatter
+    keys = flags.described(Recipe)
+    stage.epilog = f"keys of --set, with their defaults:\n{keys}\n\n{stage.epilog}"
     flags.add(stage, Network)
     flags.add(stage, Data)
     stage.add_argument(
-        "--set", nargs="+", default=[], metavar="K=V", help="fields of a recipe, e.g. lr=0.01"
+        "--set", nargs="+", default=[], metavar="K=V", help="keys of the recipe: see below"
     )
     stage.add_argument(
         "--start",

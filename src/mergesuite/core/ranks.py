@@ -1,14 +1,17 @@
-"""Several processes that score one search together, as torchrun starts them.
+"""Several processes that search or train together, as torchrun starts them.
 
-Every rank runs the same method with the same draws and the same state; only scoring is divided
-(`fitness.Evaluator`). Rank 0 writes the files.
+Every rank runs the same method or training with the same draws and the same state; only scoring
+(`fitness.Evaluator`) or the pieces of each batch (`stages.updates`) are divided. Rank 0 writes the
+files.
 
     torchrun --nproc-per-node 2 -m mergesuite merge --method mega ...
+    torchrun --nproc-per-node 8 -m mergesuite train --set batch=256 micro_batch=32 ...
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +39,14 @@ class Ranks:
             dist.all_reduce(tensor)
         return tensor
 
+    def agree(self, question: Callable[[], bool]) -> bool:
+        """What the first rank answers: files that it reads and removes are its business alone."""
+        if self.size == 1:
+            return question()
+        answer = torch.tensor(int(self.rank == 0 and question()))
+        on_gpu = dist.get_backend() == "nccl"
+        return bool(self.total(answer.cuda() if on_gpu else answer))
+
     def wait(self) -> None:
         """Go on when all ranks are here."""
         if self.size > 1:
@@ -62,13 +73,17 @@ def refuse(command: str) -> None:
         UserError: there are several processes.
     """
     if count() > 1:
-        raise UserError(f"torchrun divides the work of merge only: run {command} without it")
+        raise UserError(
+            f"torchrun divides the work of train and merge only: run {command} without it"
+        )
 
 
 def join(device: torch.device) -> Ranks:
     """Meet the other processes: over gloo on a CPU, over nccl on GPUs."""
     if count() == 1:
         return ALONE
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Ranks(dist.get_rank(), dist.get_world_size())

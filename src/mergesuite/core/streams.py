@@ -41,11 +41,13 @@ def generator(*names: str | int, device: str = "cpu") -> torch.Generator:
 def as_global(device: torch.device, *names: str | int) -> Iterator[None]:
     """Torch's global generator at the start of the stream `names`, and then as it was before.
 
-    Dropout takes no generator: only so is what it drops a matter of the stream.
+    Dropout takes no generator, nor do torchvision's transforms: only so is what they draw a matter
+    of the stream. For a CPU the generators of GPUs are left alone.
     """
     gpus = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(gpus):
-        torch.manual_seed(derive(*names))
+        seeded = torch.default_generator if not gpus else torch
+        seeded.manual_seed(derive(*names))
         yield
 
 

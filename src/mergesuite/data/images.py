@@ -42,22 +42,25 @@ class Normalise:
 
 
 class Augment:
-    """Random crop and flip of a whole epoch, decided per image before the epoch starts.
+    """Random crop, flip or both of a whole epoch, decided per image before the epoch starts.
 
     What happens to an image depends on its index and the stream alone, not on the batch it is in.
     """
 
     def __init__(self, kind: str, n: int, rng: torch.Generator) -> None:
-        """Decide for `n` images: `kind` is "none", "crop" or "crop-flip"."""
-        self._crop = kind in ("crop", "crop-flip")
+        """Decide for `n` images: `kind` is "none", "crop", "crop-flip" or "flip"."""
+        self._crop, self._flips = kind in ("crop", "crop-flip"), kind.endswith("flip")
         self._shift = torch.randint(2 * PAD + 1, (2, n), generator=rng)
         flip = torch.rand(n, generator=rng) < 0.5
-        self._flip = flip if kind == "crop-flip" else torch.zeros(n, dtype=torch.bool)
+        self._flip = flip if self._flips else torch.zeros(n, dtype=torch.bool)
 
     def __call__(self, images: Tensor, index: Tensor) -> Tensor:
         """The augmented uint8 `(n, 3, h, w)` images whose indexes (on the CPU) are `index`."""
-        if not self._crop:
+        if not self._crop and not self._flips:
             return images
+        if not self._crop:
+            flipped = self._flip[index].to(images.device)
+            return torch.where(flipped[:, None, None, None], images.flip(-1), images)
         if len(images) > BLOCK:
             parts = zip(images.split(BLOCK), index.split(BLOCK), strict=True)
             return torch.cat([self(some, where) for some, where in parts])

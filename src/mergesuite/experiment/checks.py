@@ -25,6 +25,8 @@ def _names(made: Paper) -> list[str]:
         errors += _missing(f"populations.{slug}.model", population.model, made.models)
         for name in population.models:
             errors += _missing(f"populations.{slug}.models", name, made.all_subjects())
+        for name in population.entries:
+            errors += _missing(f"populations.{slug}.entries", name, made.methods)
     for slug, entry in made.methods.items():
         for name in entry.populations:
             errors += _missing(f"methods.{slug}.populations", name, made.populations)
@@ -99,7 +101,7 @@ def _misfits(made: Paper) -> list[str]:
     """What is run and cannot be made of what is trained, merged or given."""
     errors = []
     for slug in made.active():
-        errors += _unfilled(made, slug) + _not_networks(made, slug)
+        errors += _unfilled(made, slug) + _not_networks(made, slug) + _no_average(made, slug)
     for slug in made.active_models():
         errors += _too_few_starts(made, slug)
     for slug, entry in made.methods.items():
@@ -143,6 +145,19 @@ def _unfilled(made: Paper, slug: str) -> list[str]:
     if population.files:
         there = f"populations.{slug}.files are {len(population.files)}"
     return [f"populations.{slug}.take: {population.take} asked, {there}"]
+
+
+def _no_average(made: Paper, slug: str) -> list[str]:
+    """Members of a population whose runs do not keep the average that is asked for."""
+    population = made.populations[slug]
+    names = population.models or [population.model or ""]
+    return [
+        f"populations.{slug}.average: {name} keeps no {population.average}: set models.{name}."
+        f"recipe.{'swa_start' if population.average == 'swa' else 'ema'}"
+        for name in names
+        if population.average
+        and not (name in made.models and population.average in made.models[name].recipe.averages())
+    ]
 
 
 def _not_networks(made: Paper, slug: str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -51,6 +52,26 @@ def add(parser: argparse.ArgumentParser, model: type[Strict]) -> None:
             )
         else:
             parser.add_argument(flag, required=field.is_required(), help=text)
+
+
+def described(model: type[Strict]) -> str:
+    """Every key that `KEY=VALUE` words may set, with its default, its values and what it is."""
+    lines = []
+    for name, field in model.model_fields.items():
+        default = _plain(field.default if not field.is_required() else None)
+        text = f"{_values(field.annotation)}; {field.description or ''}".rstrip("; ")
+        lines.append(f"  {name}={default}")
+        lines.append(textwrap.indent(textwrap.fill(text, 73, break_on_hyphens=False), " " * 6))
+    return "\n".join(lines)
+
+
+def _values(kind: Any) -> str:
+    """What may be given for a setting of this type."""
+    if get_origin(kind) is Literal:
+        return " | ".join(map(str, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return "[..., ...]"
+    return {bool: "true | false", int: "a whole number", float: "a number"}.get(kind, "text")
 
 
 def read(model: type[Settings], options: argparse.Namespace) -> Settings:

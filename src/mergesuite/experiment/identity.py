@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mergesuite.experiment.settings import Data, Merge, Network, Recipe, digest
+from mergesuite.experiment.recipe import Recipe
+from mergesuite.experiment.settings import Data, Merge, Network, digest
 
 Asked = dict[str, Any]
 
@@ -46,9 +47,9 @@ def spec(asked: Asked) -> str:
     return digest(asked)
 
 
-def checkpoint_spec(run: str, epoch: int | None) -> str:
-    """The spec of a run's final weights, or of those after a kept epoch."""
-    return run if epoch is None else f"{run}-{epoch:03d}"
+def checkpoint_spec(run: str, kept: str | None) -> str:
+    """The spec of a run's result, or of the weights that it kept as `epochs/KEPT.safetensors`."""
+    return f"{run}-{kept}" if kept else run
 
 
 def file_spec(path: Path) -> str:
@@ -71,4 +72,4 @@ def path_spec(path: Path) -> str:
         return file_spec(path)
     if not known:
         return file_spec(path)
-    return checkpoint_spec(record["spec"], int(path.stem) if is_epoch else None)
+    return checkpoint_spec(record["spec"], path.stem if is_epoch else None)

@@ -99,7 +99,7 @@ class Jobs:
                     f"{path}: put the file there or correct the path (from the folder of the paper)"
                 )
             return str(path)
-        name = "model" if of.epoch is None else f"epochs/{of.epoch:03d}"
+        name = f"epochs/{of.kept}" if of.kept else "model"
         return f"{self.run(of.subject, of.seed)}/{name}.safetensors"
 
     def parents(self, subject: str, seed: int) -> list[str]:
@@ -119,7 +119,7 @@ class Jobs:
         if isinstance(of, Path):
             return [] if foreign.is_weights(str(of)) else [self.weights(of)]
         run = self.run(of.subject, of.seed)
-        return [self.weights(of) if of.epoch is None else f"{run}/epochs", f"{run}/run.json"]
+        return [f"{run}/epochs" if of.kept else self.weights(of), f"{run}/run.json"]
 
     def _parents(self, subject: str, seed: int) -> list[Checkpoint | Path]:
         return self.paper.parents(self._parts(subject)[1], seed)
@@ -281,7 +281,7 @@ class Jobs:
             name = self.weights(of)
             file = foreign.there(name) if foreign.is_weights(name) else Path(name)
             return identity.path_spec(file)
-        return identity.checkpoint_spec(self.spec(of.subject, of.seed), of.epoch)
+        return identity.checkpoint_spec(self.spec(of.subject, of.seed), of.kept)
 
     @remembered
     def code(self, subject: str) -> str:

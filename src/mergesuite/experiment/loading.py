@@ -15,13 +15,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from mergesuite.errors import UserError, nearest
-from mergesuite.experiment import checks, settings, spec, yaml_file
+from mergesuite.experiment import checks, recipe, settings, spec, yaml_file
 from mergesuite.experiment.shorthand import Controls, laid, likes, without_nulls, written_out
 from mergesuite.experiment.spec import BASE, OVERLAYS, PROFILES, Paper, Reported
 from mergesuite.experiment.strict import explain
 
 MODELS = (
-    Paper, spec.Cite, settings.Data, spec.Model, settings.Recipe, spec.Population, spec.Method,
+    Paper, spec.Cite, settings.Data, spec.Model, recipe.Recipe, spec.Population, spec.Method,
     settings.Fitness, spec.Claim, Controls,
 )  # fmt: skip
 """What a paper.yaml is made of: an unknown key in it may be meant for any of them."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mergesuite.experiment import declared
-from mergesuite.experiment.settings import Data, Merge, Network, Recipe
+from mergesuite.experiment.recipe import Recipe
+from mergesuite.experiment.settings import Data, Merge, Network
 
 NETWORKS = {
     r"resnet(\d+)(?:-torch)?": (0.0022, 0.0156),  # a layer of a CIFAR ResNet of width 16
@@ -79,8 +80,10 @@ def images(data: Data, split: str) -> int:
 def train(network: Network, data: Data, recipe: Recipe, device: str) -> Need:
     """A training: each image forward and backward, as dear as three forward passes."""
     passes = recipe.epochs * (3 * images(data, "fit") + images(data, "search"))
-    copies = 6 + recipe.keep  # weights, gradients, the optimiser's state, what is saved
-    return _need(network, data, passes, copies, recipe.batch, device)
+    # Weights, gradients, the optimiser's state, what is saved; an average is kept and saved.
+    copies = 6 + recipe.keep + 2 * len(recipe.averages())
+    at_once = recipe.micro_batch or recipe.batch
+    return _need(network, data, passes, copies, at_once, device)
 
 
 def merge(network: Network, data: Data, how: Merge, parents: int, device: str) -> Need:

@@ -1,4 +1,4 @@
-"""What the stages are told: a network, data, a recipe, how to merge, how to score.
+"""What the stages are told: a network, data, how to merge, how to score; `recipe` has how to train.
 
 A setting is declared here and nowhere else. `paper.yaml` is checked by these models, the options of
 the command line are made from them (`flags`), the stages take them, and run.json repeats them.
@@ -66,42 +66,6 @@ class Data(Strict):
                 "`mergesuite list datasets` shows them all"
             )
         return self
-
-
-class Recipe(Strict):
-    """How one network is trained: the keys of `mergesuite train --set`."""
-
-    optimiser: Literal["adam", "sgd"] = "adam"
-    lr: float = Field(0.01, gt=0, description="learning rate of the first update")
-    eps: float = Field(1e-7, gt=0, description="Adam's epsilon")
-    momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
-    nesterov: bool = Field(False, description="SGD only")
-    weight_decay: float = Field(0.0, ge=0)
-    schedule: Literal["constant", "cosine", "cyclic"] = Field(
-        "constant", description="cosine: to 0 at the end; cyclic: to 0 at the end of each cycle"
-    )
-    cycles: int = Field(1, ge=1, description="cycles of a cyclic schedule (Huang et al. 2017)")
-    epochs: int = Field(50, ge=1)
-    batch: int = Field(256, ge=2, description="images per update, over all devices")
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    mixup: float = Field(0.0, ge=0, description="alpha of Beta(alpha, alpha); 0 is off")
-    augment: Literal["none", "crop-flip", "crop"] = Field("none", description="on the fit images")
-    keep: int = Field(1, ge=1, description="ending epochs whose weights are kept")
-    keep_every: Literal["epoch", "cycle"] = Field("epoch", description="what `keep` counts")
-
-    @model_validator(mode="after")
-    def _enough(self) -> Self:
-        there = self.cycles if self.keep_every == "cycle" else self.epochs
-        if self.keep > there:
-            raise ValueError(f"keep {self.keep} is more than the {there} {self.keep_every}s")
-        if self.cycles > 1 and (self.schedule != "cyclic" or self.epochs % self.cycles):
-            raise ValueError("cycles needs schedule: cyclic and must divide epochs")
-        return self
-
-    def kept_epochs(self) -> list[int]:
-        """Numbers (from 1) of the epochs whose weights are kept, the last one included."""
-        step = self.epochs // self.cycles if self.keep_every == "cycle" else 1
-        return [self.epochs - step * back for back in reversed(range(self.keep))]
 
 
 class Fitness(Strict):

@@ -13,7 +13,8 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from mergesuite.experiment import declared
-from mergesuite.experiment.settings import Data, Merge, Network, Recipe, Split
+from mergesuite.experiment.recipe import Recipe
+from mergesuite.experiment.settings import Data, Merge, Network, Split
 from mergesuite.experiment.strict import Strict
 
 SMALLER = ("smoke", "laptop", "cifar-cpu")
@@ -43,8 +44,8 @@ class Checkpoint(NamedTuple):
     subject: str
     """A model, or ENTRY-POPULATION."""
     seed: int
-    epoch: int | None = None
-    """A kept epoch before the last; None: the result."""
+    kept: str | None = None
+    """The number of a kept epoch, in three digits, or a kept average; None: the result."""
 
 
 class Model(Network):
@@ -92,6 +93,12 @@ class Population(Strict):
         description="weights that you have, relative to this folder, or published ones "
         "(torchvision:NETWORK@WEIGHTS, timm:NETWORK.TAG); name their network as model",
     )
+    average: Literal["ema", "swa"] | None = Field(
+        None, description="members are this average of each run, which its recipe keeps"
+    )
+    entries: list[Slug] = Field(
+        default_factory=list, description="entries of methods that are run on it; default: all"
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -102,6 +109,8 @@ class Population(Strict):
             raise ValueError(f"models are all merged: remove {', '.join(sorted(said))}")
         if self.epochs and len(said) > 1:
             raise ValueError(f"epochs takes one run: remove {', '.join(sorted(said - {'epochs'}))}")
+        if self.average and (self.epochs or self.files):
+            raise ValueError("average takes one member of each run: remove epochs or files")
         return self
 
 
@@ -329,7 +338,14 @@ class Paper(Strict):
         yield from ((name, None) for name in self.models)
         for slug, entry in self.methods.items():
             for population in entry.populations or self.populations:
-                yield f"{slug}-{population}", (slug, population)
+                if self.is_for(slug, population):
+                    yield f"{slug}-{population}", (slug, population)
+
+    def is_for(self, slug: str, population: str) -> bool:
+        """Whether an entry is run on a population: both may name those that they are for."""
+        wanted = self.methods[slug].populations or self.populations
+        asked = getattr(self.populations.get(population), "entries", None) or self.methods
+        return population in wanted and slug in asked
 
     def entry_of(self, subject: str) -> Method | None:
         """The entry of the methods table that made a subject; None for a model."""
@@ -367,14 +383,15 @@ class Paper(Strict):
         """The members that a search seed merges; files are relative to this folder."""
         spec, replicate = self.populations[population], replicate_of(seed)
         if spec.models:
-            return [Checkpoint(name, replicate) for name in spec.models]
+            return [Checkpoint(name, replicate, spec.average) for name in spec.models]
         name, mine = spec.model or "", slice(replicate * spec.take, (replicate + 1) * spec.take)
         if spec.files:
             return [Path(file) for file in spec.files[mine]]
         if spec.epochs:
             recipe = self.models[name].recipe
+            last = recipe.epochs if recipe.result == "last" else 0
             return [
-                Checkpoint(name, replicate, None if epoch == recipe.epochs else epoch)
+                Checkpoint(name, replicate, None if epoch == last else f"{epoch:03d}")
                 for epoch in recipe.kept_epochs()[-spec.epochs :]
             ]
-        return [Checkpoint(name, seed) for seed in range(mine.start, mine.stop)]
+        return [Checkpoint(name, seed, spec.average) for seed in range(mine.start, mine.stop)]

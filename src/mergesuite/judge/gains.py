@@ -51,7 +51,7 @@ def baseline(paper: spec.Paper, kind: str, population: str, batchnorm: str) -> s
         slug: (entry.fitness.split != "search", entry.fitness.batchnorm != wanted)
         for slug, entry in paper.methods.items()
         if entry.use == kind and not entry.leaky
-        if population in (entry.populations or paper.populations)
+        if paper.is_for(slug, population)
     }
     return f"{min(fits, key=lambda slug: fits[slug])}-{population}" if fits else None
 

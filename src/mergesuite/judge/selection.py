@@ -66,7 +66,7 @@ def _picked_on_test(paper: spec.Paper, population: str, batchnorm: str) -> str |
     """The best parent by the test images, under a treatment."""
     for slug, entry in paper.methods.items():
         how = (entry.use, entry.fitness.split, entry.fitness.batchnorm)
-        here = population in (entry.populations or paper.populations)
+        here = paper.is_for(slug, population)
         if here and how == ("best-parent", "test", batchnorm):
             return f"{slug}-{population}"
     return None

@@ -20,7 +20,7 @@ from torch import Tensor
 from mergesuite.core.streams import Draws, DrawSource, as_draws
 from mergesuite.errors import UserError
 from mergesuite.experiment import declared
-from mergesuite.experiment.settings import Recipe
+from mergesuite.experiment.recipe import Recipe
 
 METHODS: dict[str, type[Method]] = {}
 """Those whose files have been imported so far; `experiment.declared` knows them all."""
@@ -54,6 +54,8 @@ class Method:
     """Whether the weights of several parents may be in one result."""
     chooses: ClassVar[bool] = True
     """Whether the parents' scores matter; a method that takes all alike costs no forward pass."""
+    estimates: ClassVar[bool] = False
+    """Whether BatchNorm statistics of the result are estimated anew, on the whole fit split."""
 
     def __init__(self, **params: Any) -> None:
         """Check `params` against the declared fields.

@@ -7,10 +7,10 @@ from mergesuite.methods import Combination, OneStep, method
 
 @method("uniform-average", cite="Wortsman et al.: Model Soups, ICML (2022)", control=True)
 class UniformAverage(OneStep):
-    """The mean of all parents' weights (uniform soup); over ending epochs of one run this is SWA.
+    """The mean of all parents' weights, BatchNorm statistics included (uniform soup).
 
-    Source: Izmailov et al. (2018), algorithm 1: w <- (w n + w') / (n + 1), which is the mean. Its
-    BatchNorm re-estimation is the `re-estimate` treatment of every row.
+    Source: Wortsman et al. (2022). Of the ending epochs of one run, with statistics of its own, it
+    is SWA: the method `swa`.
     """
 
     chooses = False

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from mergesuite.experiment.settings import Recipe
+from mergesuite.experiment.recipe import Recipe
 from mergesuite.methods import FurtherTraining, method
 
 

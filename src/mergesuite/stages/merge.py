@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from mergesuite.core import ranks, runtime, store, streams
 from mergesuite.core.ranks import ALONE, Ranks
 from mergesuite.core.runtime import Meter, log
+from mergesuite.data.pictures import InMemory
 from mergesuite.errors import UserError
 from mergesuite.experiment import declared, identity
 from mergesuite.experiment.settings import Data, Merge, Network
@@ -26,6 +26,8 @@ from mergesuite.methods import (
 )
 from mergesuite.models.batchnorm import has_batchnorm
 from mergesuite.stages import members, record
+from mergesuite.stages.averages import estimate_statistics
+from mergesuite.stages.budget import asked_of, with_budget
 from mergesuite.stages.problem import Problem
 from mergesuite.stages.resume import Resume
 from mergesuite.stages.search import Rows, make_evaluator, search
@@ -211,8 +213,17 @@ def merge(
         _train_on(method, problem, module, seed, meter, Resume(out, key, ranks))
         base = _on_cpu(module.state_dict())
         result = Combination(space.flatten(base)[None])
+    made = [{**base, **_on_cpu(space.unflatten(member))} for member in result.members]
+    if method.estimates:
+        fit = InMemory(*problem.images("fit"))
+        for state in made:
+            module.load_state_dict(state)
+            estimate_statistics(
+                module, fit, problem.normalise, stream=(method.name, seed), meter=meter
+            )
+            state.update(_on_cpu(module.state_dict()))
     return Merged(
-        [{**base, **_on_cpu(space.unflatten(member))} for member in result.members],
+        made,
         result.combine,
         trace,
         score,
@@ -233,47 +244,6 @@ def _copies(vector: Tensor, count: int, seed: int) -> Tensor:
     return vector * (1 + COPY_NOISE * noise.to(vector))
 
 
-def asked_of(cost: Mapping[str, int], path: Path) -> dict[str, int]:
-    """What of a run's cost is a budget for another: only what was asked for.
-
-    What was computed depends on how early candidates happened to be rejected, and is no budget.
-
-    Raises:
-        UserError: the run.json at `path` does not say.
-    """
-    names = ("evaluations_asked", "images_asked")
-    if missing := [name for name in names if name not in cost]:
-        raise UserError(
-            f"{path} does not say {missing[0]}, so it sets no budget: run its stage again"
-        )
-    return {name: cost[name] for name in names}
-
-
-def with_budget(
-    name: str, params: dict[str, Any], budget: Mapping[str, int] | None
-) -> dict[str, Any]:
-    """`params` with what a budget sets: `evaluations` or `images`, where the method has it.
-
-    Raises:
-        UserError: the method has neither, or it is set already.
-    """
-    if budget is None:
-        return params
-    known = declared.method_fields(name).params.model_fields
-    for field, asked in (("evaluations", "evaluations_asked"), ("images", "images_asked")):
-        if field in known:
-            if field in params:
-                raise UserError(
-                    f"method {name} has both {field}={params[field]} and budget_of, which sets "
-                    "it too: remove one of them"
-                )
-            return {**params, field: budget[asked]}
-    raise UserError(
-        f"method {name} has no parameter `evaluations` or `images`, so no budget to set: "
-        "remove budget_of"
-    )
-
-
 def _train_on(
     method: FurtherTraining,
     problem: Problem,
@@ -285,12 +255,11 @@ def _train_on(
     """Train the loaded (best) parent on."""
     if not method.images:
         raise UserError("method train-on needs a budget: set images, or budget_of in the spec")
-    images, labels = problem.images("fit")
-    recipe = method.recipe(method.images, len(images))
+    fit = InMemory(*problem.images("fit"))
+    recipe = method.recipe(method.images, len(fit))
     trainer = Trainer(
-        module, recipe, images, labels, normalise=problem.normalise,
-        stream=("train-on", seed), meter=meter,
-    )  # fmt: skip
+        module, recipe, fit, normalise=problem.normalise, stream=("train-on", seed), meter=meter
+    )
     train(trainer, resume, meter=meter, images=method.images)
 
 

@@ -64,7 +64,8 @@ class Run:
     def key(self, *more: str) -> str:
         """What an interrupted run must share with this one to be continued by it."""
         threads = os.environ.get("OMP_NUM_THREADS") or "1"
-        return " ".join([self.spec, str(self.seed), self.code, str(self.device), threads, *more])
+        # Of a GPU the kind only: each process of one run has another number.
+        return " ".join([self.spec, str(self.seed), self.code, self.device.type, threads, *more])
 
     def is_finished(self) -> bool:
         """Whether the folder already holds this very result, whole.
@@ -162,8 +163,13 @@ def checkpoint(path: Path) -> dict[str, Any]:
         )
     return {
         **known,
-        "spec": identity.checkpoint_spec(record["spec"], int(path.stem) if is_epoch else None),
+        "spec": identity.checkpoint_spec(record["spec"], path.stem if is_epoch else None),
         "model": record["args"]["network"]["build"],
         "seed": record["seed"],
-        "epoch": int(path.stem) if is_epoch else record["args"].get("recipe", {}).get("epochs"),
+        "epoch": _epoch(path.stem) if is_epoch else record["args"].get("recipe", {}).get("epochs"),
     }
+
+
+def _epoch(kept: str) -> int | str:
+    """The number of a kept epoch; the name of a kept average."""
+    return int(kept) if kept.isdecimal() else kept

@@ -54,6 +54,8 @@ class Resume:
 
     def keep(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         """Set weights aside under `name`; the next state that is saved counts on them."""
+        if self._ranks.rank:
+            return
         store.save_weights(self._folder / name, tensors, metadata)
         self._kept[name] = store.sha256(self._folder / name)
 

@@ -9,11 +9,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from mergesuite.core import ranks, runtime, store
+from mergesuite.core.ranks import Ranks
 from mergesuite.core.runtime import Meter, log
+from mergesuite.data.pictures import InMemory
 from mergesuite.errors import UserError
 from mergesuite.experiment import declared, identity
-from mergesuite.experiment.settings import Data, Network, Recipe
+from mergesuite.experiment.recipe import Recipe
+from mergesuite.experiment.settings import Data, Network
 from mergesuite.stages import record
+from mergesuite.stages.averages import estimate_statistics
 from mergesuite.stages.problem import Problem
 from mergesuite.stages.resume import Resume
 from mergesuite.stages.trainer import Trainer
@@ -34,14 +38,16 @@ def run(
 ) -> None:
     """Train `network`: model.safetensors, epochs/, curve.csv and run.json in `out`.
 
-    An interrupted run with the same settings is continued.
+    Started by torchrun, the processes divide each batch among them, and the first one writes. An
+    interrupted run with the same settings is continued.
 
     Raises:
         UserError: data or start do not fit, the loss is not finite, or `out` holds a result of
             other settings.
     """
-    ranks.refuse("train")
     runtime.settle()
+    where = runtime.device(device)
+    group = ranks.join(where)
     origin = record.checkpoint(start) if start else None
     this = record.Run(
         stage="train",
@@ -49,40 +55,64 @@ def run(
         seed=seed,
         asked=identity.training(network, data, recipe, origin["spec"] if origin else None),
         modules=declared.modules(build=network.build, data=data.name),
-        device=runtime.device(device),
+        device=where,
         command=command,
         force=force,
     )
-    if this.is_finished():
-        return
+    if not group.agree(this.is_finished):
+        _train(this, network, data, recipe, origin, group)
+    ranks.leave()
+
+
+def _train(
+    this: record.Run,
+    network: Network,
+    data: Data,
+    recipe: Recipe,
+    origin: dict[str, Any] | None,
+    group: Ranks,
+) -> None:
+    """Train, in every process of `group`; the first writes."""
     meter = Meter()
     problem = Problem(network, data, this.device)
-    module = problem.network(seed)
-    if start:
-        _start_from(module, start)
-    images, labels = problem.images("fit")
+    module = problem.network(this.seed)
+    if origin:
+        _start_from(module, Path(origin["path"]))
+    fit = InMemory(*problem.images("fit"))
     trainer = Trainer(
-        module, recipe, images, labels,
-        normalise=problem.normalise, stream=("train", seed), meter=meter,
+        module, recipe, fit,
+        normalise=problem.normalise, stream=("train", this.seed), meter=meter, ranks=group,
     )  # fmt: skip
 
-    resume = Resume(out, this.key(problem.content, origin["sha256"] if origin else ""))
+    key = this.key(problem.content, origin["sha256"] if origin else "", str(group.size))
+    resume = Resume(this.out, key, group)
     described = {"model": network.build, "classes": str(problem.classes)}
 
     def keep(epoch: int, trained: nn.Module) -> None:
         resume.keep(_file(epoch), _on_cpu(trained), {**described, "spec": this.spec})
 
-    curve = train_to_the_end(
-        trainer, resume, meter=meter, held_out=problem.images("search"), keep=keep
-    )
-    this.save_weights(record.WEIGHTS, _on_cpu(module), **described)
-    _clear(out / "epochs")
+    held_out = InMemory(*problem.images("search"))
+    curve = train_to_the_end(trainer, resume, meter=meter, held_out=held_out, keep=keep)
+    if group.rank:
+        return
+    made = {"last": module, **trainer.averages.modules()}
+    if "swa" in made:
+        estimate_statistics(
+            made["swa"], fit, problem.normalise, stream=("train", this.seed, "swa"), meter=meter
+        )
+    this.save_weights(record.WEIGHTS, _on_cpu(made[recipe.result]), **described)
+    _clear(this.out / "epochs")
     for epoch in recipe.kept_epochs()[:-1]:
         this.copy_weights(_file(epoch), resume.kept(_file(epoch)))
-    store.write_rows(out / "curve.csv", curve)
+    if recipe.result != "last":
+        this.save_weights(_file(recipe.epochs), _on_cpu(module), **described)
+    for name in recipe.averages():
+        this.save_weights(_file(name), _on_cpu(made[name]), **described)
+    store.write_rows(this.out / "curve.csv", curve)
     this.finish(
-        meter, kind="parent", method="train", start=origin, parents=[], content=problem.content
-    )
+        meter, kind="parent", method="train", start=origin, parents=[], content=problem.content,
+        processes=group.size,
+    )  # fmt: skip
 
 
 def _start_from(module: Any, path: Path) -> None:
@@ -104,9 +134,9 @@ def _start_from(module: Any, path: Path) -> None:
     log(f"starting from {path}; fresh: {', '.join(fresh) or 'nothing'}")
 
 
-def _file(epoch: int) -> str:
-    """The name of a kept epoch's weights; those of the last epoch are the model's."""
-    return f"epochs/{epoch:03d}.safetensors"
+def _file(kept: int | str) -> str:
+    """The name of the weights of a kept epoch or average, where they are not the model's."""
+    return f"epochs/{kept if isinstance(kept, str) else f'{kept:03d}'}.safetensors"
 
 
 def _clear(folder: Path) -> None:
