@@ -68,10 +68,10 @@ class Tiny:
     splits: dict[str, tuple[Tensor, Tensor]]
     mean = std = None
 
-    def images(self, split: str) -> tuple[Tensor, Tensor]:
-        return self.splits[split]
+    def labels(self, split: str) -> Tensor:
+        return self.splits[split][1]
 
-    def first(self, split: str, count: int) -> Tensor:
+    def scored(self, split: str, count: int | None = None) -> Tensor:
         return self.splits[split][0][:count]
 
 

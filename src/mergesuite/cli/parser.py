@@ -11,7 +11,7 @@ from mergesuite.errors import UserError
 from mergesuite.experiment import flags
 from mergesuite.experiment.settings import Data, Merge, Network
 
-LISTS = ("papers", "methods", "models", "datasets", "controls")
+LISTS = ("papers", "methods", "models", "datasets", "test-sets", "controls")
 
 
 class Parser(argparse.ArgumentParser):
@@ -137,7 +137,7 @@ def _add_evaluate(stages) -> None:
     stage = _stage(
         stages,
         "evaluate",
-        "measure results on the search and test splits",
+        "measure results on the search and test splits, and on other images",
         "mergesuite evaluate --runs merged --out metrics.csv",
     )
     stage.add_argument(
@@ -145,6 +145,14 @@ def _add_evaluate(stages) -> None:
     )
     stage.add_argument(
         "--population", default="", help="of the spec: subjects are called ENTRY-POPULATION"
+    )
+    stage.add_argument(
+        "--on",
+        nargs="+",
+        default=[],
+        metavar="NAME={...}",
+        help="further sets of images, e.g. noise-3='{corruption: gaussian-noise, severity: 3}'; "
+        "with name: one of `mergesuite list test-sets`, or folder:PATH",
     )
     _add_device(stage)
     stage.add_argument(

@@ -29,8 +29,13 @@ KINDS: dict[str, Kind] = {
     "FurtherTraining": "one-step",
 }
 """Base class -> kind of method."""
-FACTS = ("classes", "size", "splits", "origin", "cite")
-"""What a data set declares: classes, image side in pixels, images per split, where from, whose."""
+FACTS = ("classes", "size", "splits", "origin", "cite", "files")
+"""What a data set declares: classes, image side in pixels, images per split, where from, whose,
+and whether its images are files of a folder."""
+
+
+TEST_FACTS = ("of", "severities", "origin", "cite")
+"""What a set that networks are only evaluated on declares: see `data.sources.test_set`."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,20 @@ def datasets() -> dict[str, dict[str, Any]]:
 
 
 @functools.cache
+def test_sets() -> dict[str, dict[str, Any]]:
+    """Facts about every set that networks are only evaluated on, by name: see `TEST_FACTS`."""
+    return {
+        name: {fact: found.argument(fact) for fact in TEST_FACTS}
+        for name, found in _declared("data", "test_set").items()
+    }
+
+
+def is_folder(name: str) -> bool:
+    """Whether a data set's images are files, to be cut and divided as one likes."""
+    return name.startswith("folder:") or bool(datasets().get(name, {}).get("files"))
+
+
+@functools.cache
 def _declared(folder: str, decorator: str) -> dict[str, Declaration]:
     """What a sub-package declares, by name."""
     found: dict[str, Declaration] = {}
@@ -125,14 +144,22 @@ def _declared(folder: str, decorator: str) -> dict[str, Declaration]:
 
 
 @functools.cache
-def modules(*, build: str = "", data: str = "", method: str = "") -> tuple[str, ...]:
-    """The files that a network, a data set and a method bring in: see `core.digests`."""
+def modules(
+    *, build: str = "", data: str = "", method: str = "", others: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """The files that a network, a data set and a method bring in: see `core.digests`.
+
+    `others`: names of sets to evaluate on, empty for the data's own test images.
+    """
     found = []
     if build:
         own = family(build)
         found.append(f"models.{own.module}" if own else "models.foreign")
     if data:
         reader = _declared("data", "dataset").get(data)
+        found.append(f"data.{reader.module}" if reader else "data.folders")
+    for name in others:
+        reader = _declared("data", "test_set").get(name)
         found.append(f"data.{reader.module}" if reader else "data.folders")
     if method:
         found.append(f"methods.{method_fields(method).module}")

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from mergesuite.experiment import declared
-from mergesuite.experiment.settings import Data, Merge, Network, Recipe, Split
+from mergesuite.experiment.settings import Data, Merge, Network, Other, Recipe
 from mergesuite.experiment.strict import Strict
 
 PROFILES = ("smoke", "laptop", "cifar-cpu", "full")
@@ -143,7 +143,9 @@ class Claim(Strict):
     subject: Subject = Field(description="ENTRY-POPULATION, or a model")
     against: Subject = Field(description="the same, for what it is compared with")
     metric: str = "accuracy"
-    split: Split | Literal["none"] = "test"
+    split: Slug = Field(
+        "test", description="search, test, a set of `evaluate`, or none (of a cost)"
+    )
     batchnorm: Literal["keep", "average", "re-estimate"] = "keep"
     direction: Literal["higher", "lower"] = "higher"
     reported: list[str] = Field(default_factory=list, description="rows of reported.csv: subject")
@@ -238,6 +240,9 @@ class Paper(Strict):
     models: dict[Slug, Model]
     populations: dict[Slug, Population]
     methods: dict[Slug, Method]
+    evaluate: dict[Slug, Other] = Field(
+        default_factory=dict, description="sets of images to measure on beside search and test"
+    )
     claims: dict[Slug, Claim] = Field(default_factory=dict)
     untested: dict[Slug, Untested] = Field(default_factory=dict)
     run: list[Slug] = Field(default_factory=list, description="populations to run; default: all")

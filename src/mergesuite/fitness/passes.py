@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from mergesuite.core import streams
 from mergesuite.data.images import Normalise
+from mergesuite.data.stored import Images
 from mergesuite.fitness.fold import Folded
 from mergesuite.fitness.graphed import Forward, graphed
 
@@ -120,21 +121,21 @@ class Passes:
         if self._twin is not None:
             self._twin.load()
 
-    def logits(self, images: Tensor, index: Tensor) -> Tensor:
+    def logits(self, images: Images, index: Tensor) -> Tensor:
         """Logits of `images[index]`; at most a chunk of them."""
         return self._forward(self._network, images, index, self._layout)
 
-    def unfolded(self, images: Tensor, index: Tensor) -> Tensor:
+    def unfolded(self, images: Images, index: Tensor) -> Tensor:
         """The same by the network itself."""
         return self._forward(self._module, images, index, torch.contiguous_format)
 
     def _forward(
-        self, network: Forward, images: Tensor, index: Tensor, layout: torch.memory_format
+        self, network: Forward, images: Images, index: Tensor, layout: torch.memory_format
     ) -> Tensor:
         """Logits computed in a full batch: kernels depend on its size."""
         padded = F.pad(index, (0, self.chunk - len(index)), value=int(index[0]))
-        inputs = self._normalise(images.index_select(0, padded)).contiguous(memory_format=layout)
-        return network(inputs)[: len(index)]
+        shown = images.index_select(0, padded).to(self._device)  # those in a file are on the CPU
+        return network(self._normalise(shown).contiguous(memory_format=layout))[: len(index)]
 
 
 def _folded(module: nn.Module) -> Folded | None:
