@@ -41,7 +41,7 @@ from mergesuite import data, models
 from mergesuite.core import provenance, runtime, store, streams
 from mergesuite.data import imagenet, ondisk
 from mergesuite.data.images import Normalise
-from mergesuite.data.pictures import View
+from mergesuite.data.pictures import WHOLE, View
 from mergesuite.experiment.settings import Preprocess
 from mergesuite.fitness import Evaluator
 from mergesuite.weights import WeightSpace
@@ -95,7 +95,8 @@ def ours(folder: Path, training: bool) -> Iterator[Tensor]:
     normalise = Normalise(imagenet.MEAN, imagenet.STD)
     indexes = torch.arange(len(pictures)).split(BATCH)
     flips = torch.rand(len(pictures), generator=streams.generator("flip")) < 0.5
-    for index, batch in zip(indexes, pictures.batches(indexes, TRAINING if training else View())):
+    batches = pictures.batches(indexes, TRAINING if training else WHOLE)
+    for index, batch in zip(indexes, batches, strict=True):
         if training:
             batch = torch.where(flips[index][:, None, None, None], batch.flip(3), batch)
         yield normalise(batch)

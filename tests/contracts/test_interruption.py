@@ -21,6 +21,7 @@ from mergesuite.core.runtime import Meter
 from mergesuite.core.streams import generator
 from mergesuite.data import digits
 from mergesuite.data.images import Normalise
+from mergesuite.data.stored import Stored
 from mergesuite.errors import UserError
 from mergesuite.experiment import declared
 from mergesuite.experiment.settings import Fitness, Recipe
@@ -73,6 +74,19 @@ class Tiny:
 
     def scored(self, split: str, count: int | None = None) -> Tensor:
         return self.splits[split][0][:count]
+
+
+@dataclass
+class InFiles(Tiny):
+    """The same problem, whose images are read from files in a folder."""
+
+    folder: Path
+
+    def scored(self, split: str, count: int | None = None) -> Stored:
+        images = super().scored(split, count)
+        file = self.folder / f"{split}-{count}"
+        file.write_bytes(images.contiguous().numpy().tobytes())
+        return Stored(file, images.shape)
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +188,21 @@ def test_a_search_cut_anywhere_ends_the_same(tiny, name, kind, saved, tmp_path, 
         assert not again.started, "it began anew instead of going on"
         again.started = True
         assert again == whole
+
+
+@pytest.mark.parametrize("kind", FITNESS)
+def test_a_search_on_images_in_files_is_the_same_search(tiny, kind, saved, tmp_path, monkeypatch):
+    monkeypatch.setattr(passes, "CHUNK", 16)
+    monkeypatch.setattr(passes, "CHUNK_UNFOLDED", 16)
+    problem, *rest = tiny
+    in_files = (InFiles(problem.splits, tmp_path), *rest)
+    whole = finish(tiny, "cade", FITNESS[kind], tmp_path / "memory")
+    state = saved[1]
+    assert finish(in_files, "cade", FITNESS[kind], tmp_path / "files") == whole
+    again = finish(in_files, "cade", FITNESS[kind], state)
+    assert not again.started
+    again.started = True
+    assert again == whole
 
 
 def test_these_searches_reject_and_remember(tiny, tmp_path, monkeypatch):

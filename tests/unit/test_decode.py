@@ -74,7 +74,9 @@ def test_exif_is_obeyed_as_torchvision_does(tmp_path: Path, orientation: int):
 
 def test_transparency_is_dropped(tmp_path: Path):
     alpha = np.concatenate([COLOUR, np.zeros((40, 60, 1), np.uint8)], 2)
-    assert np.array_equal(pixels(picture(saved(tmp_path / "a.png", Image.fromarray(alpha)))), COLOUR)
+    assert np.array_equal(
+        pixels(picture(saved(tmp_path / "a.png", Image.fromarray(alpha)))), COLOUR
+    )
     file = saved(tmp_path / "b.png", Image.fromarray(COLOUR).quantize(16), transparency=b"\0\7")
     assert pixels(picture(file)).shape == (40, 60, 3)
 
@@ -125,7 +127,5 @@ def test_a_whole_image_is_cut_as_published_weights_ask(size: tuple[int, int]):
 def test_a_part_is_torchvisions_resized_crop():
     image = Image.fromarray(COLOUR)
     found = Cut(32, 16, "bicubic").part(image, (3, 5, 20, 30))
-    theirs = v2.functional.resized_crop(
-        image, 3, 5, 20, 30, [16, 16], v2.InterpolationMode.BICUBIC
-    )
+    theirs = v2.functional.resized_crop(image, 3, 5, 20, 30, [16, 16], v2.InterpolationMode.BICUBIC)
     assert np.array_equal(np.asarray(found), np.asarray(theirs))

@@ -106,7 +106,7 @@ def test_a_class_folder_may_be_a_link(tmp_path: Path):
 def test_a_file_that_is_no_image_is_found_when_it_is_listed(tmp_path: Path):
     paint(tmp_path, ["cat", "dog"], 6)
     (tmp_path / "cat" / "003.png").write_text("%!PS")
-    with pytest.raises(UserError, match="003.png should be an image"):
+    with pytest.raises(UserError, match=r"003\.png should be an image"):
         data.load(f"folder:{tmp_path}")
     (tmp_path / "cat" / "003.png").unlink()
     (tmp_path / "cat" / "003.png").symlink_to(tmp_path / "gone.png")

@@ -253,9 +253,7 @@ def test_a_set_has_the_rows_of_its_name_and_the_others_stay(run: Path, tmp_path:
     assert "fog" not in {row["split"] for row in more}
 
 
-def test_the_accuracy_is_that_of_the_corrupted_images(
-    run: Path, tmp_path: Path, problem: Problem
-):
+def test_the_accuracy_is_that_of_the_corrupted_images(run: Path, tmp_path: Path, problem: Problem):
     evaluate.run([run], out=tmp_path / "m.csv", others={"noise-5": Other.model_validate(NOISE)})
     (found,) = (
         float(row["value"])

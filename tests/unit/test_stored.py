@@ -179,9 +179,7 @@ def test_the_file_that_was_used_longest_ago_makes_room(
     load(folder).scored("test")
     (new,) = set(cache.glob("*.pixels")) - {old}
     os.utime(old, (1, 1))
-    monkeypatch.setattr(
-        shutil, "disk_usage", lambda _: Usage(1000 if old.exists() else 1 << 40)
-    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1000 if old.exists() else 1 << 40))
     load(folder).scored("fit")
     assert not old.exists()
     assert new.exists()

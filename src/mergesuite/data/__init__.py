@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path

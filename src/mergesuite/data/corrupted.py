@@ -50,7 +50,7 @@ def cifar(asked: Other, root: Path, clean: Source) -> Source:
     of="mnist",
     severities=0,
     origin="MERGESUITE_DATA (mnist_c, from zenodo.org/records/3239543); padded from 28 x 28",
-    cite="Mu & Gilmer: MNIST-C: A Robustness Benchmark for Computer Vision, arXiv 1906.02337 (2019)",
+    cite="Mu & Gilmer: MNIST-C: A Robustness Benchmark for Computer Vision, arXiv 1906.02337v1",
 )
 def mnist(asked: Other, root: Path, clean: Source) -> Source:
     """One corruption of MNIST, whose severity its authors chose; padded and grey as `mnist`."""
@@ -68,11 +68,12 @@ def _array(folder: Path, name: str, shape: tuple[int, ...]) -> tuple[np.ndarray,
     """An array that is read when it is needed."""
     file = folder / name
     if not file.is_file():
-        there = [other.stem.replace("_", "-") for other in folder.glob("*.npy")]
-        there += [other.name.replace("_", "-") for other in folder.parent.glob("*/test_images.npy")]
+        there = [other.stem for other in folder.glob("*.npy")]
+        there += [other.parent.name for other in folder.parent.glob(f"*/{name}")]
+        wanted = folder.name if file.stem.startswith("test_") else file.stem
         raise UserError(
-            f"expected {file}, found none{nearest(file.stem.replace('_', '-'), there)}: correct the "
-            "corruption, or unpack the published archive into the folder that MERGESUITE_DATA names"
+            f"expected {file}, found none{nearest(wanted, there)}: correct the corruption, or "
+            "unpack the published archive into the folder that MERGESUITE_DATA names"
         )
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mergesuite.data.decode import Cut, picture
-from mergesuite.data.pictures import View, box
+from mergesuite.data.pictures import WHOLE, View, box
 from mergesuite.errors import UserError
 
 MOST_WORKERS = 16
@@ -58,7 +58,7 @@ class OnDisk:
         """How many there are."""
         return len(self.labels)
 
-    def batches(self, indexes: Sequence[Tensor], view: View = View()) -> Iterator[Tensor]:
+    def batches(self, indexes: Sequence[Tensor], view: View = WHOLE) -> Iterator[Tensor]:
         """uint8 `(k, 3, h, w)` on the CPU for each of `indexes`, in this order.
 
         Raises:

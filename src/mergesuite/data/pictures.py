@@ -18,7 +18,7 @@ from mergesuite.core import streams
 
 @dataclass(frozen=True)
 class View:
-    """How an image is cut out: whole (for folders: resized and centre crop), or a random part of it."""
+    """How an image is shown: whole (of a folder: resized, its centre), or a random part of it."""
 
     scale: tuple[float, float] | None = None
     """Share of the area; None: whole."""
@@ -26,6 +26,9 @@ class View:
     """Width by height."""
     stream: tuple[str | int, ...] = ()
     """What happens to image i comes from (*stream, i) alone."""
+
+
+WHOLE = View()
 
 
 class Pictures(Protocol):
@@ -38,7 +41,7 @@ class Pictures(Protocol):
         """How many there are."""
         ...
 
-    def batches(self, indexes: Sequence[Tensor], view: View = View()) -> Iterator[Tensor]:
+    def batches(self, indexes: Sequence[Tensor], view: View = WHOLE) -> Iterator[Tensor]:
         """uint8 `(k, 3, h, w)` for each of `indexes`, int64 `(k,)` on the CPU, in this order."""
         ...
 
@@ -54,7 +57,7 @@ class InMemory:
         """How many there are."""
         return len(self.labels)
 
-    def batches(self, indexes: Sequence[Tensor], view: View = View()) -> Iterator[Tensor]:
+    def batches(self, indexes: Sequence[Tensor], view: View = WHOLE) -> Iterator[Tensor]:
         """uint8 `(k, 3, h, w)` for each of `indexes`, on the device of the images."""
         for index in indexes:
             images = self.images.index_select(0, index.to(self.images.device))

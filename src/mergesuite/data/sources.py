@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,9 +81,8 @@ def dataset(name: str, **facts: Any) -> Callable[[Reader], Reader]:
 def test_set(name: str, **facts: Any) -> Callable[[TestReader], TestReader]:
     """Register a reader for a set that networks are only evaluated on.
 
-    `facts` are literals as in `dataset`: `of` (the data set that they were trained on), `severities`
-    (how many levels its corruptions have, 0 for one), None where it has no corruptions, `origin`,
-    `cite`.
+    `facts` are literals as in `dataset`: `of` (the data set that they were trained on), `origin`,
+    `cite`, and `severities` (levels of its corruptions; 0: one; not said: it has no corruptions).
     """
     del facts
 

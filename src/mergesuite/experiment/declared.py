@@ -29,9 +29,8 @@ KINDS: dict[str, Kind] = {
     "FurtherTraining": "one-step",
 }
 """Base class -> kind of method."""
-FACTS = ("classes", "size", "splits", "origin", "cite", "files")
-"""What a data set declares: classes, image side in pixels, images per split, where from, whose,
-and whether its images are files of a folder."""
+FACTS = ("classes", "size", "splits", "origin", "cite")
+"""What a data set declares: classes, image side in pixels, images per split, where from, whose."""
 
 
 TEST_FACTS = ("of", "severities", "origin", "cite")
@@ -108,9 +107,10 @@ def family(name: str) -> Family | None:
 
 @functools.cache
 def datasets() -> dict[str, dict[str, Any]]:
-    """Facts about every data set, by name: see `FACTS`."""
+    """Facts about every data set, by name: see `FACTS`; and whether its images are `files`."""
     return {
         name: {fact: found.argument(fact) for fact in FACTS}
+        | {"files": found.argument("files", False)}
         for name, found in _declared("data", "dataset").items()
     }
 
@@ -126,7 +126,7 @@ def test_sets() -> dict[str, dict[str, Any]]:
 
 def is_folder(name: str) -> bool:
     """Whether a data set's images are files, to be cut and divided as one likes."""
-    return name.startswith("folder:") or bool(datasets().get(name, {}).get("files"))
+    return name.startswith("folder:") or datasets().get(name, {}).get("files", False)
 
 
 @functools.cache

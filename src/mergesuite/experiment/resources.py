@@ -68,7 +68,7 @@ def size(build: str) -> tuple[float, float]:
 
 def images(data: Data, split: str) -> int:
     """How many images of a split are used."""
-    known = declared.datasets().get(data.name, {}).get("splits") or {}
+    known = declared.datasets().get(data.name, {}).get("splits", {})
     return data.counts().get(split) or known.get(split) or SPLIT
 
 
@@ -126,7 +126,9 @@ def _need(
 def _images_mb(data: Data) -> float:
     """Of the images of all splits, twice; those in files are read as they are needed."""
     count = sum(images(data, split) for split in ("fit", "search", "test"))
-    return FILES_MB + count / 1000 if declared.is_folder(data.name) else 2 * count * 3 * 32 * 32 / 1e6
+    return (
+        FILES_MB + count / 1000 if declared.is_folder(data.name) else 2 * count * 3 * 32 * 32 / 1e6
+    )
 
 
 def gpus_here() -> int:

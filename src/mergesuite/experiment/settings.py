@@ -143,8 +143,9 @@ class Other(Strict):
             raise ValueError("say which corruption")
         if self.corruption and (self.severity is None) != (levels == 0):
             raise ValueError(
-                f"{self.name} comes at one severity: remove it" if levels == 0 else "say which "
-                "severity, 1 to 5"
+                f"{self.name} comes at one severity: remove it"
+                if levels == 0
+                else "say which severity, 1 to 5"
             )
         return self
 
