@@ -6,8 +6,8 @@ BatchNorm treatment is an axis of every row:
 
 * `keep`: the statistics that the result holds;
 * `average`: the mean of the parents' statistics, for one network that mixes the weights of several;
-* `re-estimate`: new statistics from fit images, without augmentation: from so many that their choice
-  says little (docs/evaluation.md), where a search may take a few.
+* `re-estimate`: new statistics from fit images, without augmentation; from so many that it matters
+  little which (docs/evaluation.md), where a search may take a few.
 """
 
 from __future__ import annotations
