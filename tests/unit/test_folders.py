@@ -17,8 +17,8 @@ from mergesuite.experiment.strict import checked
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MERGESUITE_CACHE", str(tmp_path / "cache"))
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MERGESUITE_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("MERGESUITE_WORKERS", "0")
 
 

@@ -276,11 +276,8 @@ def test_a_merge_and_its_numbers_are_those_of_images_in_memory(
         out = tmp_path / f"merge-{most}"
         merge.run(network, asked, how, parents, seed=0, out=out / "mega")
         evaluate.run([out / "mega"], out=out / "metrics.csv")
-        rows = [
-            row
-            for row in csv.DictReader((out / "metrics.csv").open(newline=""))
-            if row["metric"] not in ("seconds", "peak_mb")
-        ]
+        with (out / "metrics.csv").open(newline="") as file:
+            rows = [r for r in csv.DictReader(file) if r["metric"] not in ("seconds", "peak_mb")]
         made[most] = [
             (out / "mega" / "model.safetensors").read_bytes(),
             (out / "mega" / "trace.csv").read_bytes(),

@@ -8,9 +8,11 @@ and i alone.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
@@ -45,8 +47,10 @@ def contrast(image: Tensor, level: float, index: int) -> Tensor:
 
 
 def jpeg(image: Tensor, level: float, index: int) -> Tensor:
-    """`level`: quality of the compression, from 1 to 100."""
-    return functional.jpeg(image, int(level))
+    """`level`: quality of the compression, from 1 to 100, by PIL (torchvision gives its own up)."""
+    file = io.BytesIO()
+    functional.to_pil_image(image).save(file, "JPEG", quality=int(level))
+    return functional.pil_to_tensor(Image.open(file))
 
 
 def pixelate(image: Tensor, level: float, index: int) -> Tensor:

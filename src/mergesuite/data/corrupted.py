@@ -17,6 +17,7 @@ from mergesuite.data.sources import LazySplit, Source, test_set
 from mergesuite.errors import UserError, nearest
 from mergesuite.experiment.settings import Other
 
+FOLDERS = {"cifar10-c": "CIFAR-10-C", "cifar100-c": "CIFAR-100-C", "mnist-c": "mnist_c"}
 SEVERITIES, EACH = 5, 10_000
 
 
@@ -38,7 +39,7 @@ SEVERITIES, EACH = 5, 10_000
 )
 def cifar(asked: Other, root: Path, clean: Source) -> Source:
     """One corruption of CIFAR-10 or -100 at one severity: the 10,000 test images in their order."""
-    folder = root / asked.name.upper()
+    folder = root / FOLDERS[asked.name]
     images, file = _array(folder, f"{_underscored(asked)}.npy", (SEVERITIES * EACH, 32, 32, 3))
     labels, _ = _array(folder, "labels.npy", (SEVERITIES * EACH,))
     part = slice(EACH * ((asked.severity or 1) - 1), EACH * (asked.severity or 1))
@@ -54,7 +55,7 @@ def cifar(asked: Other, root: Path, clean: Source) -> Source:
 )
 def mnist(asked: Other, root: Path, clean: Source) -> Source:
     """One corruption of MNIST, whose severity its authors chose; padded and grey as `mnist`."""
-    folder = root / "mnist_c" / _underscored(asked)
+    folder = root / FOLDERS[asked.name] / _underscored(asked)
     images, file = _array(folder, "test_images.npy", (EACH, 28, 28, 1))
     labels, _ = _array(folder, "test_labels.npy", (EACH,))
     return _source(file, archives.padded(images[..., 0]), labels, clean)
