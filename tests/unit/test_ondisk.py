@@ -1,5 +1,6 @@
 """Pictures from files and from memory: the same bytes for any number of workers."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +35,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+def encoded(names: list[str]) -> np.ndarray:
+    return np.array([os.fsencode(name) for name in names])
+
+
 @pytest.fixture
 def pictures(folder: Path) -> OnDisk:
     names = sorted(file.name for file in folder.iterdir())
-    return OnDisk(folder, names, np.arange(COUNT) % 4, Cut(36, 32))
+    return OnDisk(folder, encoded(names), np.arange(COUNT) % 4, Cut(36, 32))
 
 
 def batches(pictures: OnDisk, view: View = WHOLE) -> list[torch.Tensor]:
@@ -99,7 +104,7 @@ def test_the_global_generator_is_left_alone(
 def test_a_damaged_image_is_one_line(tmp_path: Path, workers: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MERGESUITE_WORKERS", workers)
     (tmp_path / "a.png").write_text("no image")
-    damaged = OnDisk(tmp_path, ["a.png"], np.zeros(1, np.int64), Cut(32, 32))
+    damaged = OnDisk(tmp_path, encoded(["a.png"]), np.zeros(1, np.int64), Cut(32, 32))
     with pytest.raises(UserError, match=r"a\.png should be an image") as caught:
         list(damaged.all())
     assert "\n" not in str(caught.value)

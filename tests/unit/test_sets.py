@@ -38,7 +38,9 @@ def test_every_kind_that_a_spec_may_say_is_made():
 
 
 @pytest.mark.parametrize("kind", GENERATED)
-def test_the_highest_severity_is_further_from_the_clean_image_than_the_lowest(kind: str, problem: Problem):
+def test_the_highest_severity_is_further_from_the_clean_image_than_the_lowest(
+    kind: str, problem: Problem
+):
     images = problem.scored("test")
     index = torch.arange(len(images))
     away = [

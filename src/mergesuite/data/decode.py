@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -20,6 +21,8 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 from mergesuite.errors import UserError
 
+pil: Any = functional
+"""torchvision's operations: they take PIL images too, and declare only tensors."""
 FORMATS = ("BMP", "JPEG", "PNG", "WEBP")
 """What a file may hold, whatever it is called: other readers of PIL start other programs."""
 SIXTEEN = ("I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -41,13 +44,13 @@ class Cut:
 
     def whole(self, image: Image.Image) -> Image.Image:
         """An image as it is evaluated."""
-        scaled = functional.resize(image, [self.resize], InterpolationMode(self.interpolation))
-        return functional.center_crop(scaled, [self.crop, self.crop])
+        scaled = pil.resize(image, [self.resize], InterpolationMode(self.interpolation))
+        return pil.center_crop(scaled, [self.crop, self.crop])
 
     def part(self, image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
         """The part of an image in `box` (top, left, height, width), scaled to the crop's size."""
         size = [self.crop, self.crop]
-        return functional.resized_crop(image, *box, size, InterpolationMode(self.interpolation))
+        return pil.resized_crop(image, *box, size, InterpolationMode(self.interpolation))
 
 
 def picture(file: Path) -> Image.Image:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -45,11 +46,15 @@ def workers() -> int:
 class OnDisk:
     """Images in files of one folder, cut to one size."""
 
-    def __init__(self, folder: Path, names: Sequence[str], labels: np.ndarray, cut: Cut) -> None:
-        """The files `names`, relative to `folder`, and int64 `labels` `(n,)`."""
-        # One array of bytes: a list of strings would be copied into each worker, string by string,
-        # as soon as its reference counts move.
-        self._names = np.array([os.fsencode(name) for name in names], dtype=np.bytes_)
+    def __init__(
+        self, folder: Path, names: NDArray[np.bytes_], labels: np.ndarray, cut: Cut
+    ) -> None:
+        """The files `names` `(n,)`, relative to `folder`, and int64 `labels` `(n,)`.
+
+        One array of bytes: a list of strings would be copied into each worker, string by string, as
+        soon as its reference counts move.
+        """
+        self._names = names
         self._folder, self.cut = folder, cut
         self.labels = torch.from_numpy(labels)
         self.shape = torch.Size((len(names), 3, cut.crop, cut.crop))
@@ -94,7 +99,7 @@ class OnDisk:
         """uint8 `(k, 3, h, w)`, decoded by this process."""
         images = torch.empty(len(index), *self.shape[1:], dtype=torch.uint8)
         for image, i in zip(images, index.tolist(), strict=True):
-            full = picture(self._folder / os.fsdecode(self._names[i]))
+            full = picture(self._folder / os.fsdecode(bytes(self._names[i])))
             if view.scale is None:
                 shown = self.cut.whole(full)
             else:

@@ -126,6 +126,7 @@ def _make_room(file: Path, size: int, count: int) -> None:
     """
     said = f"{count:,} decoded images in {file}: {size / 1e9:.2f} GB"
     others = sorted(file.parent.glob(f"*{SUFFIX}"), key=lambda other: other.stat().st_mtime)
+    free = 0
     for other in [*others, None]:
         free = shutil.disk_usage(file.parent).free
         if free >= size + SPARE:
