@@ -29,7 +29,6 @@ from mergesuite.fitness.fold import Folded
 from mergesuite.models.batchnorm import has_batchnorm, reestimate, statistics_names
 from mergesuite.stages import sets
 from mergesuite.stages.problem import Problem
-from mergesuite.stages.sets import Set
 
 BATCH = 200
 REESTIMATE_IMAGES = 10_000
