@@ -52,7 +52,7 @@ BATCH = 64
 CUT = Preprocess.model_validate({"resize": imagenet.RESIZE, "crop": imagenet.CROP})
 TRAINING = View(scale=(0.08, 1.0), stream=("benchmark",))
 NET = "resnet8-w4"
-CANDIDATES = 2
+CANDIDATES = 1
 TIMED = 20
 """Batches that are timed, or all where there are fewer."""
 CAP = 1 << 30

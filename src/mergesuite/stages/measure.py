@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from mergesuite.data.stored import Images
 from mergesuite.experiment.settings import Other
 from mergesuite.fitness.fold import Folded
+from mergesuite.fitness.passes import at_once
 from mergesuite.models.batchnorm import has_batchnorm, reestimate, statistics_names
 from mergesuite.stages import sets
 from mergesuite.stages.problem import Problem
@@ -131,7 +132,8 @@ class Outputs:
             network = self._folded.network
         found = {}
         for name, one in self.sets.items():
-            parts = (part.to(self._problem.device) for part in one.images.split(BATCH))
+            size = at_once(BATCH, one.images.shape, 4, BATCH)
+            parts = (part.to(self._problem.device) for part in one.images.split(size))
             logits = torch.cat([network(self._problem.normalise(x)) for x in parts]).cpu()
             found[name] = logits if one.classes is None else logits[:, one.classes]
         return found
