@@ -18,8 +18,8 @@ from mergesuite.fitness.graphed import Forward, graphed
 CHUNK = 50
 """Images of 32 x 32 pixels per forward pass on a CPU: activations of a small net stay in the cache.
 
-Of smaller images as many more as fit there, up to `CHUNK_MOST`: a call costs what it costs. Of larger
-ones fewer: memory does not grow with them.
+Of smaller images as many more as fit there, up to `CHUNK_MOST`: a call costs what it costs. Of
+larger ones fewer: memory does not grow with them.
 """
 CHUNK_MOST = 200
 CHUNK_UNFOLDED = 100
