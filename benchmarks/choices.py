@@ -34,7 +34,7 @@ from mergesuite.stages import train
 
 SIZES = (128, 1_000, 5_000, 10_000)
 RECIPE = {"optimiser": "sgd", "lr": 0.1, "batch": 128, "augment": "crop-flip", "weight_decay": 5e-4}
-MOST = 20
+MOST = 10
 """Choices of each size, at most."""
 
 Row = dict[str, Any]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from mergesuite.data.decode import Cut, picture
 from mergesuite.data.pictures import WHOLE, View, box
@@ -72,8 +72,8 @@ class OnDisk:
         count = min(workers(), len(indexes))
         loader = DataLoader(
             _Decoded(self, view),
-            batch_size=None,
-            sampler=[index.cpu().numpy() for index in indexes],
+            batch_sampler=[index.tolist() for index in indexes],
+            collate_fn=_together,
             num_workers=count,
             prefetch_factor=2 if count else None,
             generator=torch.Generator(),  # or it would move the global one
@@ -95,28 +95,31 @@ class OnDisk:
         """Every image as it is evaluated, in batches of `BATCH`."""
         return self.batches(torch.arange(len(self)).split(BATCH))
 
-    def decoded(self, index: np.ndarray, view: View) -> Tensor:
-        """uint8 `(k, 3, h, w)`, decoded by this process."""
-        images = torch.empty(len(index), *self.shape[1:], dtype=torch.uint8)
-        for image, i in zip(images, index.tolist(), strict=True):
-            full = picture(self._folder / os.fsdecode(bytes(self._names[i])))
-            if view.scale is None:
-                shown = self.cut.whole(full)
-            else:
-                shown = self.cut.part(full, box(full.height, full.width, view, i))
-            image.copy_(torch.from_numpy(np.array(shown)).permute(2, 0, 1))
-        return images
+    def decoded(self, index: int, view: View) -> Tensor:
+        """Image `index` as `view` shows it, uint8 `(3, h, w)`, decoded by this process."""
+        full = picture(self._folder / os.fsdecode(bytes(self._names[index])))
+        if view.scale is None:
+            shown = self.cut.whole(full)
+        else:
+            shown = self.cut.part(full, box(full.height, full.width, view, index))
+        return torch.from_numpy(np.array(shown)).permute(2, 0, 1)
 
 
 class _Decoded(Dataset[Any]):
-    """What a worker is asked for: a batch of indexes."""
+    """What a worker is asked for, image by image."""
 
     def __init__(self, pictures: OnDisk, view: View) -> None:
         self._pictures, self._view = pictures, view
 
-    def __getitem__(self, index: Any) -> Tensor | UserError:
-        """The images of a batch, or what is wrong: raised here, it would come as a traceback."""
+    def __getitem__(self, index: int) -> Tensor | UserError:
+        """An image, or what is wrong with it: raised here, it would come as a traceback."""
         try:
             return self._pictures.decoded(index, self._view)
         except UserError as error:
             return error
+
+
+def _together(images: list[Any]) -> Tensor | UserError:
+    """A batch, in memory that processes share; or the first error in it."""
+    error = next((image for image in images if isinstance(image, UserError)), None)
+    return error or default_collate(images)
