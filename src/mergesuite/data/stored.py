@@ -22,13 +22,15 @@ import torch
 from torch import Tensor
 
 from mergesuite.core import imagefiles, store
-from mergesuite.core.runtime import log
+from mergesuite.core.runtime import give_back_memory, log
 from mergesuite.errors import UserError
 
 if TYPE_CHECKING:
     from mergesuite.data.ondisk import OnDisk
 
 SUFFIX = ".pixels"
+READ = 1 << 28
+"""Bytes after which freed memory is given back: blocks of many sizes leave gaps in what is kept."""
 SPARE = 1 << 26
 """Bytes that are left free on the disk."""
 
@@ -44,6 +46,7 @@ class Stored:
         with file.open("rb") as opened:
             self._map = mmap.mmap(opened.fileno(), math.prod(shape), access=mmap.ACCESS_READ)
         self._pixels = np.frombuffer(self._map, np.uint8).reshape(shape)
+        self._read = 0
         self._rows: Tensor | None = None
         self._change: Change | None = None
         self.shape = shape
@@ -61,6 +64,10 @@ class Stored:
         images = torch.from_numpy(self._pixels.take(rows.numpy(), axis=0))
         # Pages that were read stay in the system's cache, but not in this process's memory.
         self._map.madvise(mmap.MADV_DONTNEED)
+        self._read += images.nbytes
+        if self._read > READ:
+            self._read = 0
+            give_back_memory()
         return images if self._change is None else self._change(images, index)
 
     def split(self, size: int) -> Iterator[Tensor]:
@@ -78,7 +85,7 @@ class Stored:
         """The images at `rows` `(k,)`, or all, each changed when it is read."""
         other = object.__new__(Stored)
         other._map, other._pixels = self._map, self._pixels
-        other._rows, other._change = rows, change
+        other._read, other._rows, other._change = 0, rows, change
         count = len(self) if rows is None else len(rows)
         other.shape = torch.Size((count, *self.shape[1:]))
         return other
