@@ -22,6 +22,7 @@ from mergesuite.core.streams import generator
 from mergesuite.data import digits
 from mergesuite.data.images import Normalise
 from mergesuite.data.pictures import InMemory
+from mergesuite.data.stored import Stored
 from mergesuite.errors import UserError
 from mergesuite.experiment import declared
 from mergesuite.experiment.recipe import Recipe
@@ -70,11 +71,24 @@ class Tiny:
     splits: dict[str, tuple[Tensor, Tensor]]
     mean = std = None
 
-    def images(self, split: str) -> tuple[Tensor, Tensor]:
-        return self.splits[split]
+    def labels(self, split: str) -> Tensor:
+        return self.splits[split][1]
 
-    def first(self, split: str, count: int) -> Tensor:
+    def scored(self, split: str, count: int | None = None) -> Tensor:
         return self.splits[split][0][:count]
+
+
+@dataclass
+class InFiles(Tiny):
+    """The same problem, whose images are read from files in a folder."""
+
+    folder: Path
+
+    def scored(self, split: str, count: int | None = None) -> Stored:
+        images = super().scored(split, count)
+        file = self.folder / f"{split}-{count}"
+        file.write_bytes(images.contiguous().numpy().tobytes())
+        return Stored(file, images.shape)
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +190,21 @@ def test_a_search_cut_anywhere_ends_the_same(tiny, name, kind, saved, tmp_path, 
         assert not again.started, "it began anew instead of going on"
         again.started = True
         assert again == whole
+
+
+@pytest.mark.parametrize("kind", FITNESS)
+def test_a_search_on_images_in_files_is_the_same_search(tiny, kind, saved, tmp_path, monkeypatch):
+    monkeypatch.setattr(passes, "CHUNK", 16)
+    monkeypatch.setattr(passes, "CHUNK_UNFOLDED", 16)
+    problem, *rest = tiny
+    in_files = (InFiles(problem.splits, tmp_path), *rest)
+    whole = finish(tiny, "cade", FITNESS[kind], tmp_path / "memory")
+    state = saved[1]
+    assert finish(in_files, "cade", FITNESS[kind], tmp_path / "files") == whole
+    again = finish(in_files, "cade", FITNESS[kind], state)
+    assert not again.started
+    again.started = True
+    assert again == whole
 
 
 def test_these_searches_reject_and_remember(tiny, tmp_path, monkeypatch):

@@ -149,6 +149,47 @@ def test_every_network_of_every_paper_is_in_the_table():
         assert min(abs(count / known - 1) for count in ours) < apart, row["network"]
 
 
+def test_the_benchmark_of_folders_keeps_to_its_cap(tmp_path):
+    run("folders.py", "--images", 60, "--turns", 1, "--out", tmp_path)
+    with (tmp_path / "folders.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["case"], row["way"]) for row in rows] == [
+        ("evaluation", "DataLoader"), ("evaluation", "ours"),
+        ("training", "DataLoader"), ("training", "ours"), ("scoring", "in memory"),
+    ]  # fmt: skip
+    assert all(float(row["images_a_second"]) > 0 and row["images"] == "60" for row in rows)
+    assert 0 < float(rows[-1]["peak_mb"]) <= 1024
+
+
+def test_pixels_that_differ_from_torchvisions_end_the_benchmark(tmp_path, monkeypatch):
+    script = benchmark("folders")
+    script.make(tmp_path, 40)
+    monkeypatch.setenv("MERGESUITE_WORKERS", "0")
+    monkeypatch.setenv("MERGESUITE_CACHE", str(tmp_path / "cache"))
+    assert script.check(tmp_path / "search", 0) < 1e-5
+    monkeypatch.setattr(script, "CUT", script.CUT.model_copy(update={"resize": 250}))
+    with pytest.raises(SystemExit, match="apart from those of ImageFolder"):
+        script.check(tmp_path / "search", 0)
+
+
+def test_the_benchmark_of_choices_writes_its_table(tmp_path):
+    run("choices.py", "--net", "resnet8-w4", "--data", "digits12", "--fit", 600, "--test", 200,
+        "--epochs", 2, "--sizes", 100, 300, "--out", tmp_path)  # fmt: skip
+    with (tmp_path / "choices.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["weights"], row["images"], row["choices"]) for row in rows] == [
+        ("last epoch", "100", "6"), ("last epoch", "300", "2"),
+        ("mean of two", "100", "6"), ("mean of two", "300", "2"),
+    ]  # fmt: skip
+    assert all(float(row["sd"]) >= 0 and float(row["cpu_seconds"]) > 0 for row in rows)
+
+
+def test_the_table_of_choices_is_the_measured_one():
+    with (DOCS / "choices.csv").open(newline="") as measured:
+        rows = list(csv.DictReader(measured))
+    assert benchmark("choices").table(rows) in (DOCS / "evaluation.md").read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("name", "file", "table"),
     [

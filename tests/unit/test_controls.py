@@ -342,8 +342,8 @@ def test_averaged_statistics_are_another_network(problem, states):
 
 def test_the_mean_parent_is_measured_by_the_mean_of_its_members(problem, states):
     outputs = Outputs(problem)
-    together, hits = measure(problem, outputs, states, "mean", states)
-    alone = [measure(problem, outputs, [state], "single", [])[0] for state in states]
+    together, hits = measure(outputs, states, "mean", states)
+    alone = [measure(outputs, [state], "single", [])[0] for state in states]
     for row in together:
         each = [
             r["value"]
@@ -357,7 +357,7 @@ def test_the_mean_parent_is_measured_by_the_mean_of_its_members(problem, states)
 
 
 def test_hits_are_the_images_that_the_network_gets_right(problem, states):
-    _, found = measure(problem, Outputs(problem), states[:1], "single", [])
+    _, found = measure(Outputs(problem), states[:1], "single", [])
     module = problem.network()
     module.load_state_dict(states[0])
     module.eval()

@@ -44,7 +44,8 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def sums(files: list[Path]) -> dict[str, str]:
-    return imagefiles.checksums(files[0].parents[1], files)
+    folder = files[0].parents[1]
+    return imagefiles.checksums(folder, [file.relative_to(folder).as_posix() for file in files])
 
 
 def test_a_file_is_hashed_once(files: list[Path], hashed: list[str]):
@@ -106,8 +107,8 @@ def test_processes_at_once_agree_and_leave_a_whole_manifest(files: list[Path], t
     for number in range(50):
         write(folder / "cat" / f"{number}.png", bytes([number]))
     code = (
-        "import sys; from pathlib import Path; from mergesuite.core.imagefiles import checksums;"
-        "f = Path(sys.argv[1]); print(sorted(checksums(f, sorted(f.rglob('*.png'))).items()))"
+        "import sys; from pathlib import Path; from mergesuite.core import imagefiles as i;"
+        "f = Path(sys.argv[1]); print(sorted(i.checksums(f, sorted(i.images(f))).items()))"
     )
     command = [sys.executable, "-c", code, str(folder)]
     runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]

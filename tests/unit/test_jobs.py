@@ -501,3 +501,32 @@ def test_manifests_are_named_by_all_that_is_set(jobs):
     assert sorted(d.name for d in named.values()) == ["digits", "folder:my images/a b"]
     assert all("/" not in slug and ":" not in slug for slug in named)
     assert planning.slug(Data.model_validate({"name": "digits"})) != planning.slug(work.paper.data)
+
+
+SETS = {
+    "noise": {"corruption": "gaussian-noise", "severity": 3},
+    "fog": {"name": "cifar10-c", "corruption": "fog", "severity": 2},
+    "photos": {"name": "folder:my photos/of all kinds, with a very long name that no line holds"},
+}
+
+
+def test_evaluation_is_told_the_sets_that_are_meant_for_its_networks(jobs):
+    work = jobs(change={"evaluate": SETS})
+    words = shlex.split(work.evaluate_arguments("pair", 0))
+    options = build_parser().parse_args(["evaluate", *words, "--out", "x"])
+    found = commands._others(options.on)
+    # Digits are no CIFAR-10.
+    assert found == {name: work.paper.evaluate[name] for name in ("noise", "photos")}
+    on_cifar = jobs(change={"evaluate": SETS, "data": {"name": "cifar10"}})
+    assert "fog=" in on_cifar.evaluate_arguments("pair", 0)
+    assert "--on" not in jobs().evaluate_arguments("pair", 0)
+
+
+def test_a_set_changes_no_run_and_asks_for_more_time(jobs):
+    plain, more = jobs(), jobs(change={"evaluate": SETS})
+    for subject in ("net", "mega-pair"):
+        assert plain.spec(subject, 0) == more.spec(subject, 0)
+        assert plain.code(subject) == more.code(subject)
+    assert plain.evaluate_code("pair") != more.evaluate_code("pair")
+    needs = [work.evaluate_need("pair", "cpu").runtime for work in (plain, more)]
+    assert needs[0] <= needs[1]

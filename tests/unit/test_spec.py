@@ -72,6 +72,13 @@ def test_a_profile_is_laid_over_the_base(tmp_path):
         ({"populations": {"pair": {"take": 5}}}, "5 asked, models.net.seeds is 4"),
         ({"populations": {"epochs": {"epochs": 3}}}, "recipe.keep is 2"),
         ({"claims": {"c": {"subject": "mega-par"}}}, r"did you mean 'mega-pair'"),
+        ({"claims": {"c": {"split": "noise"}}}, "claims.c.split: there is no 'noise'"),
+        (
+            {"evaluate": {"test": {"name": "imagenet-v2"}}},
+            "evaluate.test: a split has this name: choose another",
+        ),
+        ({"evaluate": {"noise": {"corruption": "noise", "severity": 1}}}, "is made here"),
+        ({"data": {"preprocess": {"crop": 32}}}, "are for image folders, not digits"),
         ({"profiles": {"lptop": {}}}, r"did you mean 'laptop'"),
         ({"models": {"BAD NAME": {"build": "resnet8"}}}, "should match pattern"),
         ({"profiles": ["smoke"]}, "profiles: expected smoke, laptop"),
@@ -398,6 +405,16 @@ def test_a_claim_over_rows_is_one_claim_for_each(tmp_path):
     assert base.claims["c-four"].reported == ["c-four-row"]
     assert list(small.claims) == ["c-two"]
     assert small.claims["c-two"].batchnorm == "re-estimate"
+
+
+def test_a_claim_may_be_about_a_set_that_is_evaluated(tmp_path):
+    change = {
+        "evaluate": {"noise": {"corruption": "jpeg", "severity": 1}},
+        "claims": {"c": {"split": "noise"}},
+    }
+    paper = loading.paper(write(tmp_path, change))
+    assert paper.claims["c"].split == "noise"
+    assert paper.evaluate["noise"].made_here
 
 
 def test_the_registry_agrees_with_the_classes():

@@ -13,8 +13,9 @@ from pathlib import Path
 from mergesuite.core import provenance, store
 from mergesuite.errors import CheckFailed, UserError
 from mergesuite.experiment import config, flags, foreign
+from mergesuite.experiment.checks import SPLITS
 from mergesuite.experiment.recipe import Recipe
-from mergesuite.experiment.settings import Data, Merge, Network
+from mergesuite.experiment.settings import Data, Merge, Network, Other
 from mergesuite.experiment.strict import checked
 
 TEMPLATE_NAME = "my-paper"
@@ -34,7 +35,12 @@ def _data(options: Namespace) -> None:
     from mergesuite.data import load
 
     wanted = flags.read(Data, options)
-    splits = load(wanted.name, sizes=wanted.counts() or None)
+    splits = load(
+        wanted.name,
+        sizes=wanted.counts() or None,
+        held_out=wanted.held_out,
+        preprocess=wanted.preprocess,
+    )
     store.write_json(options.out, splits.manifest)
 
 
@@ -74,11 +80,25 @@ def _merge(options: Namespace) -> None:
 
 
 def _evaluate(options: Namespace) -> None:
+    asked = _others(options.on)
     from mergesuite.stages import evaluate
 
     evaluate.run(
-        options.runs, out=options.out, population=options.population, device=options.device
-    )
+        options.runs, out=options.out, population=options.population, others=asked,
+        device=options.device,
+    )  # fmt: skip
+
+
+def _others(words: list[str]) -> dict[str, Other]:
+    """The sets of images that `--on` names."""
+    found = {}
+    for name, fields in flags.pairs(words, "--on").items():
+        if not re.fullmatch(config.NAME, name) or name in SPLITS:
+            raise UserError(f"--on {name}: call the set by lower case, digits and dashes, no split")
+        if not isinstance(fields, dict):
+            raise UserError(f"--on {name}: expected {{key: value, ...}}, found {fields!r}")
+        found[name] = checked(Other, fields, f"--on {name}")
+    return found
 
 
 def _collect(options: Namespace) -> None:

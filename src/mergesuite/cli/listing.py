@@ -84,10 +84,19 @@ def datasets() -> Rows:
     ]
 
 
+def test_sets() -> Rows:
+    """What networks can be evaluated on beside their own test split; so can folder:PATH."""
+    return [
+        {"name": name, **{k: v for k, v in facts.items() if k != "cite"}, "citation": facts["cite"]}
+        for name, facts in declared.test_sets().items()
+    ]
+
+
 LISTS: dict[str, Callable[[], Rows]] = {
     "papers": papers,
     "methods": methods,
     "controls": controls,
     "models": models,
     "datasets": datasets,
+    "test-sets": test_sets,
 }

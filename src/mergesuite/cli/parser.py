@@ -12,7 +12,7 @@ from mergesuite.experiment import flags
 from mergesuite.experiment.recipe import Recipe
 from mergesuite.experiment.settings import Data, Merge, Network
 
-LISTS = ("papers", "methods", "models", "datasets", "controls")
+LISTS = ("papers", "methods", "models", "datasets", "test-sets", "controls")
 
 
 class Parser(argparse.ArgumentParser):
@@ -150,7 +150,7 @@ def _add_evaluate(stages) -> None:
     stage = _stage(
         stages,
         "evaluate",
-        "measure results on the search and test splits",
+        "measure results on the search and test splits, and on other images",
         "mergesuite evaluate --runs merged --out metrics.csv",
     )
     stage.add_argument(
@@ -158,6 +158,14 @@ def _add_evaluate(stages) -> None:
     )
     stage.add_argument(
         "--population", default="", help="of the spec: subjects are called ENTRY-POPULATION"
+    )
+    stage.add_argument(
+        "--on",
+        nargs="+",
+        default=[],
+        metavar="NAME={...}",
+        help="further sets of images, e.g. noise-3='{corruption: gaussian-noise, severity: 3}'; "
+        "with name: one of `mergesuite list test-sets`, or folder:PATH",
     )
     _add_device(stage)
     stage.add_argument(

@@ -40,6 +40,7 @@ WORDS = {
     "method": {"cite", "control"},
     "family": {"cite", "names"},
     "dataset": {"cite", "origin"},
+    "test_set": {"cite", "origin"},
 }
 """Function -> its arguments that are shown and never computed with."""
 

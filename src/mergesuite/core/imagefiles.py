@@ -13,7 +13,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from mergesuite.core import store
@@ -48,23 +48,38 @@ def listing(name: str) -> str:
     if not name.startswith(PREFIX):
         return ""
     folder, _ = parse(name)
-    rows = sorted((file.relative_to(folder).as_posix(), *_state(file)) for file in _images(folder))
+    rows = sorted((file, *_state(folder / file)) for file in images(folder))
     return hashlib.sha256(repr(rows).encode()).hexdigest()[:12] if rows else ""
 
 
-def checksums(folder: Path, files: Iterable[Path]) -> dict[str, str]:
-    """File, relative to `folder` -> `sha256:...`; hashed only where it is not known already.
+def checksums(
+    folder: Path, files: Iterable[str], check: Callable[[Path], None] = lambda file: None
+) -> dict[str, str]:
+    """Of `files`, relative to `folder`: `sha256:...`; hashed only where it is not known already.
 
-    A file that is replaced by one of the same size and the same time of modification is taken for
-    the old one; delete the folder `folders` of the cache to have everything hashed anew.
+    `check` is called with each file before it is hashed. A file that is replaced by one of the same
+    size and the same time of modification is taken for the old one; delete the folder `folders` of
+    the cache to have everything hashed anew.
+
+    Raises:
+        UserError: a file cannot be read.
     """
     kept = cache() / "folders" / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()}.json"
     known, now = _known(kept), time.time_ns()
     found: dict[str, Entry] = {}
-    for file in files:
-        name, state = file.relative_to(folder).as_posix(), list(_state(file))
-        entry = known.get(name)
-        found[name] = entry if entry and entry[:2] == state else [*state, store.sha256(file)]
+    for name in files:
+        file = folder / name
+        try:
+            state = list(_state(file))
+            entry = known.get(name)
+            if not entry or entry[:2] != state:
+                check(file)
+                entry = [*state, store.sha256(file)]
+        except OSError as error:
+            raise UserError(
+                f"cannot read {file} ({error.strerror}): replace or remove it"
+            ) from None
+        found[name] = entry
     # What was written just now may be written again within the same tick of the clock.
     settled = {name: entry for name, entry in found.items() if now - int(entry[1]) > SETTLED}
     if settled != known:
@@ -74,21 +89,25 @@ def checksums(folder: Path, files: Iterable[Path]) -> dict[str, str]:
     return {name: f"sha256:{entry[2]}" for name, entry in found.items()}
 
 
+def images(folder: Path) -> Iterator[str]:
+    """The image files below a folder, relative to it; folders that are links are followed."""
+    for parent, _, names in os.walk(folder, followlinks=True):
+        below = Path(parent).relative_to(folder)
+        for name in names:
+            if os.path.splitext(name)[1].lower() in SUFFIXES:
+                yield (below / name).as_posix()
+
+
 def cache() -> Path:
-    """The folder for what can be fetched or computed again."""
+    """The folder for what can be fetched or computed again: MERGESUITE_CACHE, or the user's own."""
+    if named := os.environ.get("MERGESUITE_CACHE"):
+        return Path(named).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mergesuite"
 
 
 def _state(file: Path) -> tuple[int, int]:
     state = file.stat()
     return state.st_size, state.st_mtime_ns
-
-
-def _images(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            if os.path.splitext(name)[1].lower() in SUFFIXES:
-                yield Path(parent, name)
 
 
 def _known(kept: Path) -> dict[str, Entry]:

@@ -75,6 +75,12 @@ def _keep_memory() -> None:
         libc.mallopt(trim_threshold, KEEP)
 
 
+def give_back_memory() -> None:
+    """Give the system what the C library keeps and nothing fills, where the library can."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 class Meter:
     """Counts what a run costs: images forward and backward, evaluations, seconds, memory.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import fcntl
 import hashlib
 import json
 import os
@@ -46,6 +47,32 @@ def whole(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Only one process at a time is in here for `path`; the others wait, and find the file."""
+    lock = path.with_name(f".{path.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Who held the lock before may have removed the file that we waited for.
+            if not _is_open_at(lock, file.fileno()):
+                continue
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
+def _is_open_at(path: Path, descriptor: int) -> bool:
+    """Whether `path` still names the file that is open as `descriptor`."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def write_text(path: Path, text: str) -> None:
@@ -189,7 +216,7 @@ def load_state(path: Path, key: str, device: torch.device | str = "cpu") -> dict
         where = place if place == "cpu" else str(device)
         return torch.serialization.default_restore_location(storage, where)
 
-    if not path.is_file() or not _sealed(path):
+    if not path.is_file() or not is_sealed(path):
         return None
     try:
         state = torch.load(path, map_location=placed, weights_only=True)
@@ -198,7 +225,7 @@ def load_state(path: Path, key: str, device: torch.device | str = "cpu") -> dict
     return state if isinstance(state, dict) and state.get("key") == key else None
 
 
-def _sealed(path: Path) -> bool:
+def is_sealed(path: Path) -> bool:
     """Whether a file ends in the SHA-256 of what comes before: a bit may flip in any other."""
     digest = hashlib.sha256()
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Data sets as three splits in memory: fit, search, test.
+"""Data sets as three splits: fit, search, test; in memory, or in files of any number.
 
 `load` is the whole interface; it imports the file that declares a reader for the name, and no
 other. Where a data set comes without a search split, a fixed permutation of its training images
@@ -12,7 +12,7 @@ import functools
 import hashlib
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,11 +20,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mergesuite.core import imagefiles
+from mergesuite.core import digests, imagefiles, store
 from mergesuite.core.portable import permutation
-from mergesuite.data.sources import READERS, SPLITS, Reader, Source
+from mergesuite.data.pictures import InMemory, Pictures
+from mergesuite.data.sources import READERS, SPLITS, TEST_READERS, Reader, Source, Statistics
+from mergesuite.data.stored import Images, kept
 from mergesuite.errors import UserError, nearest
 from mergesuite.experiment import declared
+from mergesuite.experiment.settings import PLAIN, Other, Preprocess
+
+IN_MEMORY = 1 << 28
+"""Bytes up to which the images of files are decoded into memory to be scored, and not into a file:
+1,783 images of 224 pixels."""
 
 
 class Split(NamedTuple):
@@ -39,13 +46,14 @@ class Splits:
 
     Attributes:
         classes: number of classes.
+        source: where the images come from.
     """
 
     def __init__(
         self, name: str, source: Source, rows: Mapping[str, np.ndarray], seed: int
     ) -> None:
         """The `rows` of each split of `source`; `name` and `seed` go into the manifest."""
-        self._name, self._source, self._rows, self._seed = name, source, rows, seed
+        self._name, self.source, self._rows, self._seed = name, source, rows, seed
         self.classes = len(source.classes)
 
     @functools.cached_property
@@ -64,15 +72,54 @@ class Splits:
         return self.first("test", None)
 
     def first(self, split: str, count: int | None) -> Split:
-        """The first `count` images of a split; only these are read."""
-        rows, lazy = self._rows[split][:count], self._source.splits[split]
+        """The first `count` images of a split, in memory; only these are read."""
+        rows, lazy = self._rows[split][:count], self.source.splits[split]
         images = np.ascontiguousarray(lazy.read(rows))
         return Split(torch.from_numpy(images), torch.from_numpy(lazy.labels[rows]))
 
+    def labels(self, split: str) -> Tensor:
+        """int64 `(n,)`; no image is read."""
+        return torch.from_numpy(self.source.splits[split].labels[self._rows[split]])
+
+    def pictures(self, split: str) -> Pictures:
+        """The images of a split batch by batch: from memory, or decoded from files."""
+        lazy = self.source.splits[split]
+        if lazy.pictures is not None:
+            return lazy.pictures(self._rows[split])
+        return InMemory(*getattr(self, split))
+
+    def scored(self, split: str, count: int | None = None) -> Images:
+        """The first `count` images of a split (None: all) to score networks on, again and again.
+
+        In memory, or in a file where those of files take more than `IN_MEMORY`: see `stored`.
+        """
+        rows, lazy = self._rows[split][:count], self.source.splits[split]
+        pictures = lazy.pictures(rows) if lazy.pictures else None
+        if pictures and pictures.shape.numel() > IN_MEMORY:
+            return kept(pictures, self._key(split, pictures.cut, rows))
+        whole: Split = getattr(self, split) if count is None else self.first(split, count)
+        return whole.images
+
+    def _key(self, split: str, cut: object, rows: np.ndarray) -> str:
+        """What decoded images are a result of: the files, which of them, and the code."""
+        indices = self.source.splits[split].indices[rows].astype("<i8")
+        parts = [self.content, _digest(indices), repr(cut), digests.code("data.ondisk")]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+
     @functools.cached_property
-    def statistics(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """`mean` and `std`."""
-        return channel_statistics(self.fit.images)
+    def statistics(self) -> Statistics:
+        """`mean` and `std`: those that the data set or its `preprocess` gives, else measured."""
+        rows, lazy = self._rows["fit"], self.source.splits["fit"]
+        if self.source.statistics:
+            return self.source.statistics
+        if lazy.pictures is None:
+            return channel_statistics(self.fit.images)
+        pictures = lazy.pictures(rows)
+        file = imagefiles.cache() / "statistics" / f"{self._key('fit', pictures.cut, rows)}.json"
+        if not file.is_file():  # every fit image is decoded for it
+            store.write_json(file, _statistics(pictures.all()))
+        mean, std = store.read_json(file)
+        return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
 
     @property
     def mean(self) -> tuple[float, float, float]:
@@ -87,27 +134,34 @@ class Splits:
     @functools.cached_property
     def content(self) -> str:
         """Twelve hex digits over the checksums of the data set's files; embedded data have none."""
-        return hashlib.sha256(repr(sorted(self._source.files.items())).encode()).hexdigest()[:12]
+        return hashlib.sha256(repr(sorted(self.source.files.items())).encode()).hexdigest()[:12]
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """JSON values: name, sizes, SHA-256 of the content and the choice of every split, files."""
-        contents = {}
-        for split in SPLITS:
-            images, labels = getattr(self, split)
-            contents[split] = _digest(images.numpy(), labels.numpy().astype("<i8"))
+        """JSON values: name, sizes, SHA-256 of the content and the choice of every split, files.
+
+        The content is images and labels; of images in files it is their checksums and labels.
+        """
         return {
             "name": self._name,
             "seed": self._seed,
-            "classes": list(self._source.classes),
+            "classes": list(self.source.classes),
             "sizes": {split: len(rows) for split, rows in self._rows.items()},
-            "content": contents,
+            "content": {split: self._content(split) for split in SPLITS},
             "indices": {
-                split: _digest(self._source.splits[split].indices[rows].astype("<i8"))
+                split: _digest(self.source.splits[split].indices[rows].astype("<i8"))
                 for split, rows in self._rows.items()
             },
-            "files": dict(self._source.files),
+            "files": dict(self.source.files),
         }
+
+    def _content(self, split: str) -> str:
+        rows, lazy = self._rows[split], self.source.splits[split]
+        labels = lazy.labels[rows].astype("<i8")
+        if lazy.pictures is None:
+            return _digest(getattr(self, split).images.numpy(), labels)
+        sums = list(self.source.files.values())  # in the order that `indices` counts in
+        return _digest(np.array([sums[i] for i in lazy.indices[rows]], dtype=np.bytes_), labels)
 
 
 def root_folder(root: str | Path | None = None) -> Path:
@@ -134,6 +188,8 @@ def load(
     root: str | Path | None = None,
     sizes: Mapping[str, int] | None = None,
     seed: int = 0,
+    held_out: float | None = None,
+    preprocess: Preprocess = PLAIN,
 ) -> Splits:
     """Load data set `name`: a declared one, or `folder:PATH` / `folder:PATH@SIDE`.
 
@@ -142,33 +198,64 @@ def load(
         root: folder with published data sets; see `root_folder`.
         sizes: images to keep per split; a split that is not named is kept whole.
         seed: which images a smaller size keeps; a larger size keeps those of a smaller one too.
+        held_out: of images in files: what of each class becomes the search split.
+        preprocess: of images in files: how they are cut.
 
     Raises:
         UserError: unknown name, missing or damaged data, an empty class, more images asked for
-            than there are.
+            than there are, or `held_out` or `preprocess` for images that are not in files.
     """
-    source = _reader(name)(name, root_folder(root) if name in declared.datasets() else Path())
-    _check_promise(name, source)
+    reader, known = _reader(name), declared.datasets()
+    folder = root_folder(root) if name in known else Path()
+    if name not in known or known[name]["files"]:
+        source = reader(name, folder, held_out, preprocess)
+    elif held_out is not None or preprocess != PLAIN:
+        raise UserError(f"held_out and preprocess are for image folders, not {name}: remove them")
+    else:
+        source = reader(name, folder)
+    if held_out is None:
+        _check_promise(name, source)
     chosen = {split: _choose(name, split, source, dict(sizes or {}), seed) for split in SPLITS}
     return Splits(name, source, chosen, seed)
 
 
-def channel_statistics(
-    images: Tensor,
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def load_test(asked: Other, trained_on: Splits, root: str | Path | None = None) -> Splits:
+    """A set to evaluate networks on that were trained on `trained_on`: its `test` split alone.
+
+    Its classes are among those of `trained_on`, in that order.
+
+    Raises:
+        UserError: missing or damaged data, or classes that networks were not trained on.
+    """
+    (module,) = declared.modules(others=(asked.name,))
+    file = importlib.import_module(f"mergesuite.{module}")
+    known = asked.name in declared.test_sets()
+    reader = TEST_READERS[asked.name] if known else file.tested
+    source = reader(asked, root_folder(root) if known else Path(), trained_on.source)
+    rows = {"test": np.arange(len(source.splits["test"].labels))}
+    return Splits(asked.name, source, rows, 0)
+
+
+def channel_statistics(images: Tensor) -> Statistics:
     """Mean and population standard deviation per channel of uint8 `[n, 3, h, w]`, in [0, 1].
 
     The sums are of integers and therefore exact: the same floats on every machine.
     """
+    return _statistics(images.split(1024))
+
+
+def _statistics(batches: Iterable[Tensor]) -> Statistics:
+    """The same of images batch by batch."""
     total, squares = (
         torch.zeros(3, dtype=torch.int64),
         torch.zeros(3, dtype=torch.int64),
     )
-    for block in images.split(1024):
+    count = 0
+    for block in batches:
         values = block.transpose(0, 1).flatten(1).int()
         total += values.sum(1)
         squares += (values * values).sum(1)
-    count = images.numel() // 3
+        count += values.shape[1]
     mean = [t / (count * 255) for t in total.tolist()]
     std = [
         (s * count - t * t) ** 0.5 / (count * 255)

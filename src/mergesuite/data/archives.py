@@ -153,9 +153,13 @@ def _planar(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _padded(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
     """Images `(n, 3, 32, 32)` and labels of a torchvision MNIST."""
-    grey = np.pad(dataset.data.numpy(), ((0, 0), (2, 2), (2, 2)))
-    shape = (len(grey), 3, *grey.shape[1:])
-    return np.broadcast_to(grey[:, None], shape), dataset.targets.numpy().astype(np.int64)
+    return padded(dataset.data.numpy()), dataset.targets.numpy().astype(np.int64)
+
+
+def padded(grey: np.ndarray) -> np.ndarray:
+    """Grey images `(n, 28, 28)` with zeros around them, three times: `(n, 3, 32, 32)`."""
+    grey = np.pad(grey, ((0, 0), (2, 2), (2, 2)))
+    return np.broadcast_to(grey[:, None], (len(grey), 3, *grey.shape[1:]))
 
 
 def _verify(file: Path, md5: str) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
-import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mergesuite.core.store import alone
 from mergesuite.errors import UserError
 
 BLOCK = 1 << 14
@@ -63,8 +61,7 @@ def fetch(
         raise ValueError("nothing is downloaded without a checksum")
     reasons = []
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(target.with_name(f".{target.name}.lock")):
+        with alone(target):
             if target.is_file() and not _mismatch(target, checksums):
                 return target
             for url in urls:
@@ -168,27 +165,3 @@ def _plain(error: Exception) -> str:
     """An error of the network stack in a few words."""
     text = str(error).split("\n")[0]
     return f"{type(error).__name__}: {text[:120]}"
-
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Only one process at a time writes a `.part`; the others wait and find the file."""
-    while True:
-        with lock.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            # Who held the lock before may have removed the file that we waited for.
-            if not _is_open_at(lock, file.fileno()):
-                continue
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-            return
-
-
-def _is_open_at(path: Path, descriptor: int) -> bool:
-    """Whether `path` still names the file that is open as `descriptor`."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False

@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from mergesuite.errors import nearest
 from mergesuite.experiment.spec import Paper, replicate_of
 
+SPLITS = ("fit", "search", "test", "none")
+
 
 def problems(made: Paper) -> list[str]:
     """All that does not fit; what builds on names is checked once all names lead somewhere."""
@@ -37,6 +39,12 @@ def _names(made: Paper) -> list[str]:
     for slug, claim in made.claims.items():
         for name in (claim.subject, claim.against):
             errors += _missing(f"claims.{slug}", name, made.all_subjects())
+        errors += _missing(f"claims.{slug}.split", claim.split, (*SPLITS, *made.evaluate))
+    errors += [
+        f"evaluate.{name}: a split has this name: choose another"
+        for name in made.evaluate
+        if name in SPLITS
+    ]
     return errors
 
 

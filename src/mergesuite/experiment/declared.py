@@ -33,6 +33,10 @@ FACTS = ("classes", "size", "splits", "origin", "cite")
 """What a data set declares: classes, image side in pixels, images per split, where from, whose."""
 
 
+TEST_FACTS = ("of", "severities", "origin", "cite")
+"""What a set that networks are only evaluated on declares: see `data.sources.test_set`."""
+
+
 @dataclass(frozen=True)
 class Method:
     """One registered method. `cite` is the citation itself; `params` checks its parameters."""
@@ -103,11 +107,26 @@ def family(name: str) -> Family | None:
 
 @functools.cache
 def datasets() -> dict[str, dict[str, Any]]:
-    """Facts about every data set, by name: see `FACTS`."""
+    """Facts about every data set, by name: see `FACTS`; and whether its images are `files`."""
     return {
         name: {fact: found.argument(fact) for fact in FACTS}
+        | {"files": found.argument("files", False)}
         for name, found in _declared("data", "dataset").items()
     }
+
+
+@functools.cache
+def test_sets() -> dict[str, dict[str, Any]]:
+    """Facts about every set that networks are only evaluated on, by name: see `TEST_FACTS`."""
+    return {
+        name: {fact: found.argument(fact) for fact in TEST_FACTS}
+        for name, found in _declared("data", "test_set").items()
+    }
+
+
+def is_folder(name: str) -> bool:
+    """Whether a data set's images are files, to be cut and divided as one likes."""
+    return name.startswith("folder:") or datasets().get(name, {}).get("files", False)
 
 
 @functools.cache
@@ -125,14 +144,22 @@ def _declared(folder: str, decorator: str) -> dict[str, Declaration]:
 
 
 @functools.cache
-def modules(*, build: str = "", data: str = "", method: str = "") -> tuple[str, ...]:
-    """The files that a network, a data set and a method bring in: see `core.digests`."""
+def modules(
+    *, build: str = "", data: str = "", method: str = "", others: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """The files that a network, a data set and a method bring in: see `core.digests`.
+
+    `others`: names of sets to evaluate on, empty for the data's own test images.
+    """
     found = []
     if build:
         own = family(build)
         found.append(f"models.{own.module}" if own else "models.foreign")
     if data:
         reader = _declared("data", "dataset").get(data)
+        found.append(f"data.{reader.module}" if reader else "data.folders")
+    for name in others:
+        reader = _declared("data", "test_set").get(name)
         found.append(f"data.{reader.module}" if reader else "data.folders")
     if method:
         found.append(f"methods.{method_fields(method).module}")

@@ -7,6 +7,7 @@ settings are written as KEY=VALUE words, whose values are YAML.
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -115,7 +116,8 @@ def mapping(flag: str, values: Mapping[str, Any]) -> list[str]:
 
 
 def _plain(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n...\n").strip()
+    plain = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+    return plain.removesuffix("\n...\n").strip()
 
 
 def pairs(words: list[str], flag: str) -> dict[str, Any]:

@@ -206,7 +206,22 @@ class Jobs:
     def evaluate_arguments(self, group: str, replicate: int) -> str:
         """What `mergesuite evaluate` is told, beside device and out."""
         population = [] if group == TRAINED else ["--population", group]
-        return shlex.join(["--runs", *self.measured(group, replicate), *population])
+        runs = ["--runs", *self.measured(group, replicate)]
+        return shlex.join([*runs, *population, *flags.mapping("--on", self._others(group))])
+
+    def _others(self, group: str) -> dict[str, Any]:
+        """The sets of images that the networks of a group are measured on, beside the splits."""
+        names = {self.paper.data_of(model).name for model in self._models(group)}
+        of = {name: facts["of"] for name, facts in declared.test_sets().items()}
+        return {
+            slug: other.model_dump(exclude_defaults=True)
+            for slug, other in self.paper.evaluate.items()
+            if other.name not in of or of[other.name] in names
+        }
+
+    def _models(self, group: str) -> set[str]:
+        """The models whose networks a group is made of."""
+        return {self.paper.model_of(subject) for subject in self.groups[group]}
 
     def _merge(self, subject: str) -> dict[str, Any]:
         entry = self.paper.methods[self._parts(subject)[0]]
@@ -250,10 +265,10 @@ class Jobs:
     @remembered
     def evaluate_need(self, group: str, device: str) -> resources.Need:
         """What measuring a group asks a scheduler for."""
-        subjects = self.groups[group]
+        networks, others = 2 * len(self.groups[group]), len(self._others(group))
         needs = [
-            resources.evaluate(self._network(m), self.paper.data_of(m), 2 * len(subjects), device)
-            for m in {self.paper.model_of(subject) for subject in subjects}
+            resources.evaluate(self._network(m), self.paper.data_of(m), networks, others, device)
+            for m in self._models(group)
         ]
         return max(needs, key=lambda need: (need.gpu, need.runtime))
 
@@ -301,14 +316,15 @@ class Jobs:
     @remembered
     def evaluate_code(self, group: str) -> str:
         """The digest of the code that measures a group."""
-        models = {self.paper.model_of(subject) for subject in self.groups[group]}
+        others = (self.paper.evaluate[slug].name for slug in self._others(group))
         modules = {
             module
-            for model in models
+            for model in self._models(group)
             for module in declared.modules(
                 build=self.paper.models[model].build, data=self.paper.data_of(model).name
             )
         }
+        modules |= set(declared.modules(others=tuple(name for name in others if name)))
         return digests.code("stages.evaluate", *sorted(modules))
 
 

@@ -45,6 +45,8 @@ PROCESS_MB = 1500
 """What a process holds that has imported torch and works on a small network."""
 ACTIVATIONS_MB = 5
 """Of one image for each 10^9 multiply-adds."""
+FILES_MB = 1000
+"""Of images in files: what is decoded at a time; beside it a kilobyte for the name of each."""
 SCORED = 100
 """Images that are scored at once on a CPU."""
 ROOM = 3
@@ -108,9 +110,14 @@ def evaluations(how: Merge, parents: int) -> int:
     return generations * (told["population"] * (parents - 1) if "population" in told else parents)
 
 
-def evaluate(network: Network, data: Data, networks: int, device: str) -> Need:
-    """Measuring: every network on search and test images under three treatments."""
-    passes = 3 * networks * (images(data, "search") + images(data, "test") + 1000)
+def evaluate(network: Network, data: Data, networks: int, others: int, device: str) -> Need:
+    """Measuring: every network on search, test and other sets under three treatments.
+
+    New BatchNorm statistics take up to 10,000 fit images more; other sets count as test images.
+    """
+    statistics = min(10_000, images(data, "fit"))
+    scored = images(data, "search") + (1 + others) * images(data, "test")
+    passes = 3 * networks * (scored + statistics)
     return _need(network, data, passes, 8, SCORED, device)
 
 
@@ -120,10 +127,17 @@ def _need(
     work, parameters = size(network.build)
     operations = passes * work * 1e9
     gpu = int(device.startswith("cuda") or (device == "auto" and operations / CPU > ON_A_CPU))
-    pixels = sum(images(data, split) for split in ("fit", "search", "test")) * 3 * 32 * 32
-    memory = PROCESS_MB + 2 * pixels / 1e6 + copies * 4 * parameters + batch * ACTIVATIONS_MB * work
+    memory = PROCESS_MB + _images_mb(data) + copies * 4 * parameters + batch * ACTIVATIONS_MB * work
     seconds = operations / (GPU if gpu else CPU)
     return Need(gpu, 500 * math.ceil(memory / 500), 15 + math.ceil(ROOM * seconds / 60))
+
+
+def _images_mb(data: Data) -> float:
+    """Of the images of all splits, twice; those in files are read as they are needed."""
+    count = sum(images(data, split) for split in ("fit", "search", "test"))
+    return (
+        FILES_MB + count / 1000 if declared.is_folder(data.name) else 2 * count * 3 * 32 * 32 / 1e6
+    )
 
 
 def gpus_here() -> int:

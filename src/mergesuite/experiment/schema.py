@@ -65,7 +65,7 @@ def _definitions(kind: str, *, whole: bool) -> dict[str, Schema]:
         "controls": {"$ref": "#/$defs/Controls", "description": found["Controls"]["description"]},
     }
     found["Claim"]["properties"]["over"] = OVER
-    for name in ("subject", "against"):  # a {word} may stand in them
+    for name in ("subject", "against", "split"):  # a {word} may stand in them
         found["Claim"]["properties"][name] = {
             "type": "string",
             "description": found["Claim"]["properties"][name]["description"],

@@ -41,6 +41,37 @@ class Network(Strict):
         return self
 
 
+Channels = tuple[float, float, float]
+
+
+class Preprocess(Strict):
+    """What a network sees of an image file: the preprocessing that its weights ask for."""
+
+    resize: int | None = Field(
+        None, ge=8, description="pixels of the shorter side before the crop; default: the crop's"
+    )
+    crop: int | None = Field(None, ge=8, description="pixels of the square from the centre")
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    mean: Channels | None = Field(
+        None, description="channel means in [0, 1] to normalise by; default: those of fit"
+    )
+    std: Channels | None = Field(None, description="channel deviations, with mean")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.resize and self.crop and self.resize < self.crop:
+            raise ValueError(f"crop {self.crop} is more than what resize {self.resize} leaves")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std belong together: give both or neither")
+        if self.std and min(self.std) <= 0:
+            raise ValueError("std must be above 0")
+        return self
+
+
+PLAIN = Preprocess.model_validate({})
+"""The default: the shorter side is scaled to the side that the data set's name gives."""
+
+
 class Data(Strict):
     """A data set and how much of each split is used."""
 
@@ -52,6 +83,18 @@ class Data(Strict):
         default_factory=dict, description="images per split; one that is not named is used whole"
     )
     normalise: bool = Field(False, description="inputs by channel mean and deviation of fit")
+    # A spec that says neither is what it was before there were these two.
+    held_out: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="image folders without a search split of their own: the images of each class "
+        "that become one (26), or the share of them (0.15)",
+    )
+    preprocess: Preprocess = Field(
+        PLAIN,
+        exclude_if=lambda value: value == PLAIN,
+        description="image folders: e.g. resize=256 crop=224",
+    )
 
     def counts(self) -> dict[str, int]:
         """Images asked for, by split."""
@@ -65,7 +108,57 @@ class Data(Strict):
                 f"no data set is called {self.name!r}{nearest(self.name, known)}; "
                 "`mergesuite list datasets` shows them all"
             )
+        asked = self.held_out is not None or self.preprocess != PLAIN
+        if asked and not declared.is_folder(self.name):
+            raise ValueError(f"held_out and preprocess are for image folders, not {self.name}")
+        if self.preprocess.mean and not self.normalise:
+            raise ValueError("preprocess has a mean to normalise by: say normalise: true")
         return self
+
+
+GENERATED = ("gaussian-noise", "gaussian-blur", "brightness", "contrast", "jpeg", "pixelate")
+"""Corruptions that are made here (`data.corrupt`), at severity 1 to 5."""
+
+
+class Other(Strict):
+    """Images to evaluate networks on beside search and test; the rows have its name as `split`."""
+
+    name: str = Field(
+        "", description="`mergesuite list test-sets`, or folder:PATH; default: the test split"
+    )
+    corruption: str = Field(
+        "", description=f"as published with the set, or made here: {', '.join(GENERATED)}"
+    )
+    severity: int | None = Field(None, ge=1, le=5, description="of the corruption")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        known = declared.test_sets()
+        if self.name and self.name not in known and not self.name.startswith("folder:"):
+            raise ValueError(
+                f"no set to evaluate on is called {self.name!r}{nearest(self.name, known)}; "
+                "`mergesuite list test-sets` shows them all"
+            )
+        levels = known[self.name]["severities"] if self.name in known else None
+        if self.made_here and self.corruption and self.corruption not in GENERATED:
+            raise ValueError(
+                f"no corruption {self.corruption!r} is made here"
+                f"{nearest(self.corruption, GENERATED)}; there are {', '.join(GENERATED)}"
+            )
+        if not self.corruption and (levels is not None or not self.name or self.severity):
+            raise ValueError("say which corruption")
+        if self.corruption and (self.severity is None) != (levels == 0):
+            raise ValueError(
+                f"{self.name} comes at one severity: remove it"
+                if levels == 0
+                else "say which severity, 1 to 5"
+            )
+        return self
+
+    @property
+    def made_here(self) -> bool:
+        """Whether a corruption is made of clean images, and does not come with the set."""
+        return declared.test_sets().get(self.name, {}).get("severities") is None
 
 
 class Fitness(Strict):

@@ -14,7 +14,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from mergesuite.experiment import declared
 from mergesuite.experiment.recipe import Recipe
-from mergesuite.experiment.settings import Data, Merge, Network, Split
+from mergesuite.experiment.settings import Data, Merge, Network, Other
 from mergesuite.experiment.strict import Strict
 
 SMALLER = ("smoke", "laptop", "cifar-cpu")
@@ -163,7 +163,9 @@ class Claim(Strict):
     subject: Subject = Field(description="ENTRY-POPULATION, or a model")
     against: Subject = Field(description="the same, for what it is compared with")
     metric: str = "accuracy"
-    split: Split | Literal["none"] = "test"
+    split: Slug = Field(
+        "test", description="search, test, a set of `evaluate`, or none (of a cost)"
+    )
     batchnorm: Literal["keep", "average", "re-estimate"] = "keep"
     direction: Literal["higher", "lower"] = "higher"
     reported: list[str] = Field(default_factory=list, description="rows of reported.csv: subject")
@@ -258,6 +260,9 @@ class Paper(Strict):
     models: dict[Slug, Model]
     populations: dict[Slug, Population]
     methods: dict[Slug, Method]
+    evaluate: dict[Slug, Other] = Field(
+        default_factory=dict, description="sets of images to measure on beside search and test"
+    )
     claims: dict[Slug, Claim] = Field(default_factory=dict)
     untested: dict[Slug, Untested] = Field(default_factory=dict)
     run: list[Slug] = Field(default_factory=list, description="populations to run; default: all")

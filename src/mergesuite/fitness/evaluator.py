@@ -29,6 +29,7 @@ from torch.nn import functional as F
 
 from mergesuite.core.ranks import ALONE, Ranks
 from mergesuite.data.images import Augment, Normalise
+from mergesuite.data.stored import Images
 from mergesuite.fitness.memory import Memory
 from mergesuite.fitness.passes import Passes
 from mergesuite.fitness.scores import Record, Scores
@@ -46,13 +47,13 @@ class Evaluator:
         self,
         module: nn.Module,
         space: WeightSpace,
-        images: Tensor,
+        images: Images,
         labels: Tensor,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         *,
         metric: str = "accuracy",
-        reestimate_on: Tensor | None = None,
+        reestimate_on: Images | None = None,
         batch_mean: int | None = None,
         precision: str = "float32",
         ranks: Ranks = ALONE,
@@ -67,7 +68,8 @@ class Evaluator:
         Args:
             module: the network; its weights are overwritten, what is outside `space` stays.
             space: which part of the network a vector is.
-            images: scaled to [0, 1], then normalised by `mean` and `std` where these are given.
+            images: scaled to [0, 1], then normalised by `mean` and `std` where these are given; on
+                the device, or in a file (`data.stored`) that is read batch by batch.
             labels: classes; all tensors are on the module's device.
             mean: channel means, or None.
             std: channel standard deviations, or None.
@@ -87,7 +89,7 @@ class Evaluator:
             remember: do not score a vector again.
         """
         self._module, self._space = module.eval(), space
-        self._device = images.device
+        self._device = labels.device
         self._normalise = Normalise(mean, std, self._device)
         self._metric, self._batch_mean = metric, batch_mean
         self._reestimate_on = reestimate_on
@@ -105,7 +107,7 @@ class Evaluator:
         self.calibration_images = 0
         """Images computed so far to re-estimate statistics."""
 
-    def _use(self, images: Tensor, labels: Tensor) -> None:
+    def _use(self, images: Images, labels: Tensor) -> None:
         self._images, self._labels = images, labels
         self.n = len(images)
         self._memory = Memory(self.n, self._device, records=self._remember, orders=self._order)
@@ -123,11 +125,16 @@ class Evaluator:
         `size`: how many images, drawn without replacement; None keeps all, in order.
         """
         images, labels = self._source
+        rows = None
         if size is not None and size < len(images):
-            index = torch.randperm(len(images), generator=rng)[:size].to(images.device)
-            images, labels = images[index], labels[index]
-        index = torch.arange(len(images))
-        self._use(Augment(augment, len(images), rng)(images, index).contiguous(), labels)
+            rows = torch.randperm(len(images), generator=rng)[:size]
+            labels = labels[rows.to(labels.device)]
+        changed = Augment(augment, len(labels), rng)
+        if not isinstance(images, Tensor):
+            self._use(images.drawn(rows, changed), labels)
+            return
+        images = images if rows is None else images[rows.to(images.device)]
+        self._use(changed(images, torch.arange(len(images))).contiguous(), labels)
 
     def forget(self) -> None:
         """Drop every remembered score."""

@@ -11,13 +11,15 @@ from torch.nn import functional as F
 
 from mergesuite.core import streams
 from mergesuite.data.images import Normalise
+from mergesuite.data.stored import Images
 from mergesuite.fitness.fold import folded
 from mergesuite.fitness.graphed import Forward, graphed
 
 CHUNK = 50
 """Images of 32 x 32 pixels per forward pass on a CPU: activations of a small net stay in the cache.
 
-Of smaller images as many more as fit there, up to `CHUNK_MOST`: a call costs what it costs.
+Of smaller images as many more as fit there, up to `CHUNK_MOST`: a call costs what it costs. Of
+larger ones fewer: memory does not grow with them.
 """
 CHUNK_MOST = 200
 CHUNK_UNFOLDED = 100
@@ -64,13 +66,13 @@ class Passes:
 
     def _default_chunk(self, shape: torch.Size) -> int:
         """Images per pass, so that the passes over all images are alike: the last is padded."""
-        count, _, height, width = shape
+        count = shape[0]
         if self._device.type == "cuda":
-            most = CHUNK_GPU
+            most = at_once(CHUNK_GPU, shape, 250, CHUNK_GPU)
         elif self.folded:
-            most = min(max(CHUNK, CHUNK * 32 * 32 // (height * width)), CHUNK_MOST)
+            most = at_once(CHUNK, shape, 4, CHUNK_MOST)
         else:
-            most = CHUNK_UNFOLDED
+            most = at_once(CHUNK_UNFOLDED, shape, 4, CHUNK_UNFOLDED)
         return math.ceil(count / math.ceil(count / most))
 
     @torch.inference_mode()
@@ -120,18 +122,23 @@ class Passes:
         if self._twin is not None:
             self._twin.load()
 
-    def logits(self, images: Tensor, index: Tensor) -> Tensor:
+    def logits(self, images: Images, index: Tensor) -> Tensor:
         """Logits of `images[index]`; at most a chunk of them."""
         return self._forward(self._network, images, index, self._layout)
 
-    def unfolded(self, images: Tensor, index: Tensor) -> Tensor:
+    def unfolded(self, images: Images, index: Tensor) -> Tensor:
         """The same by the network itself."""
         return self._forward(self._module, images, index, torch.contiguous_format)
 
     def _forward(
-        self, network: Forward, images: Tensor, index: Tensor, layout: torch.memory_format
+        self, network: Forward, images: Images, index: Tensor, layout: torch.memory_format
     ) -> Tensor:
         """Logits computed in a full batch: kernels depend on its size."""
         padded = F.pad(index, (0, self.chunk - len(index)), value=int(index[0]))
-        inputs = self._normalise(images.index_select(0, padded)).contiguous(memory_format=layout)
-        return network(inputs)[: len(index)]
+        shown = images.index_select(0, padded).to(self._device)  # those in a file are on the CPU
+        return network(self._normalise(shown).contiguous(memory_format=layout))[: len(index)]
+
+
+def at_once(images: int, shape: torch.Size, least: int, most: int) -> int:
+    """How many images of `shape` `(n, 3, h, w)` take the memory of `images` of 32 x 32 pixels."""
+    return min(most, max(least, images * 32 * 32 // (shape[-2] * shape[-1])))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mergesuite.data.stored import Images
 from mergesuite.errors import UserError
 from mergesuite.models.narrow import filled
 
@@ -45,7 +46,7 @@ def scaled(images: Tensor) -> Tensor:
 
 def reestimate(
     module: nn.Module,
-    images: Tensor,
+    images: Images,
     *,
     batch: int = 250,
     normalise: Callable[[Tensor], Tensor] | None = None,
@@ -91,14 +92,14 @@ def reestimate(
         layer.momentum = len(inputs[0]) / seen[layer]
 
     hooks = [layer.register_forward_pre_hook(average_by_images) for layer in layers]
-    weight = next(module.parameters(), images)
+    device = next(module.buffers()).device  # of a BatchNorm layer, if not of another
     try:
         module.eval()
         for layer in layers:
             layer.training = True
         with torch.no_grad(), filled(module):
             for part in images.tensor_split(-(-len(images) // batch)):
-                part = part.to(weight.device)
+                part = part.to(device)
                 module(scaled(part) if normalise is None else normalise(part))
     finally:
         for hook in hooks:

@@ -53,7 +53,8 @@ def results(paper: spec.Paper, runs: pd.DataFrame) -> Table:
     numbers, shown = [], []
     for subject, batchnorm, row in _subjects(paper, runs):
         key = (subject, batchnorm)
-        where = {s: Where("accuracy", s, batchnorm) for s in ("search", "test")}
+        splits = ("search", "test", *paper.evaluate)
+        where = {s: Where("accuracy", s, batchnorm) for s in splits}
         values = {s: _values(runs, subject, where[s]) for s in where}
         gain = by_key.get(key, {})
         numbers.append(
@@ -68,8 +69,7 @@ def results(paper: spec.Paper, runs: pd.DataFrame) -> Table:
                 "subject": _marked(subject, row["leaky"]),
                 "protocol": _dashed(row["protocol"]),
                 "BatchNorm": _dashed(batchnorm),
-                "search": spread(values["search"]),
-                "test": spread(values["test"]),
+                **{split: spread(values[split]) for split in splits},
                 "n": str(len(values["test"])),
                 "gain over best parent": _interval(gain),
             }

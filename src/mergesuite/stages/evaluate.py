@@ -12,20 +12,29 @@ import numpy as np
 from mergesuite.core import ranks, runtime, store
 from mergesuite.core.runtime import log
 from mergesuite.errors import UserError
-from mergesuite.experiment.settings import Data, Network
+from mergesuite.experiment.settings import Data, Network, Other
 from mergesuite.stages import hits, members, record
 from mergesuite.stages.columns import COLUMNS, FITNESS_GAIN
 from mergesuite.stages.measure import Outputs, measure
 from mergesuite.stages.problem import Problem
 
 
-def run(runs: Sequence[Path], *, out: Path, population: str = "", device: str = "auto") -> None:
+def run(
+    runs: Sequence[Path],
+    *,
+    out: Path,
+    population: str = "",
+    others: Mapping[str, Other] | None = None,
+    device: str = "auto",
+) -> None:
     """Measure the runs in the folders `runs`: the table `out`, and what each gets right beside it.
 
-    A folder `.../SUBJECT/sN` is a run of SUBJECT, any other a subject of its own name.
+    A folder `.../SUBJECT/sN` is a run of SUBJECT, any other a subject of its own name. `others` are
+    sets to measure on beside search and test; each counts for networks of the data it is made for.
 
     Raises:
-        UserError: a folder holds no finished run, or not the weights or the data that it says.
+        UserError: a folder holds no finished run, or not the weights or the data that it says, or
+            a set is not there.
     """
     ranks.refuse("evaluate")
     runtime.settle()
@@ -38,7 +47,7 @@ def run(runs: Sequence[Path], *, out: Path, population: str = "", device: str = 
         asked = str([done["args"]["network"], done["args"]["data"]])
         if asked not in known:
             problem = _problem(done, device)
-            known = {asked: (problem, Outputs(problem))}  # one set of images at a time
+            known = {asked: (problem, Outputs(problem, others))}  # one data set at a time
         problem, outputs = known[asked]
         if done["content"] != problem.content:
             raise UserError(
@@ -101,7 +110,7 @@ def _measured(
         "commit": done["commit"] + ("+" if done["dirty"] else ""),
         "device": done["device"],
     }
-    rows, right = measure(problem, outputs, networks, rule, parents)
+    rows, right = measure(outputs, networks, rule, parents)
     packed = {treatment: np.packbits(bits.numpy()) for treatment, bits in right.items()}
     return [{**common, **row} for row in [*rows, *costs, *_fitness(done)]], packed
 

@@ -1,4 +1,4 @@
-"""Measuring results on the search and test splits.
+"""Measuring results on the search and test splits, and on further sets (`sets`).
 
 This is the only stage that opens the test split for a method that is not leaky.
 
@@ -6,7 +6,8 @@ BatchNorm treatment is an axis of every row:
 
 * `keep`: the statistics that the result holds;
 * `average`: the mean of the parents' statistics, for one network that mixes the weights of several;
-* `re-estimate`: new statistics from fit images, without augmentation.
+* `re-estimate`: new statistics from fit images, without augmentation; from so many that it matters
+  little which (docs/evaluation.md), where a search may take a few.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,14 +23,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mergesuite.data.stored import Images
+from mergesuite.experiment.settings import Other
 from mergesuite.fitness.fold import folded
+from mergesuite.fitness.passes import at_once
 from mergesuite.models.batchnorm import has_batchnorm, reestimate, statistics_names
+from mergesuite.stages import sets
 from mergesuite.stages.problem import Problem
 
 BATCH = 200
-SPLITS = ("search", "test")
-REESTIMATE_IMAGES = 1000
+REESTIMATE_IMAGES = 10_000
 """Fit images for the `re-estimate` treatment, or all of them where there are fewer."""
+KNOWN_BYTES = 1 << 30
+"""Bytes of logits that are kept for other results that need the same network."""
+AT_ONCE = 1 << 26
+"""Logits that are combined at a time."""
 
 Row = dict[str, Any]
 
@@ -69,17 +78,18 @@ def right(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 class Outputs:
-    """Logits of networks on the search and test splits, each network computed once.
+    """Logits of networks on every set that is measured; a network that is known is not computed.
 
     Controls share parents: best and mean parent and three ensembles need the same few networks.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        """Nothing is computed before it is asked for."""
+    def __init__(self, problem: Problem, asked: Mapping[str, Other] | None = None) -> None:
+        """On search, test and the sets `asked`; nothing is computed before it is asked for."""
+        self.sets = {**sets.own(problem), **sets.others(problem, asked or {})}
         self._problem = problem
         self._module = problem.network()
         self._folded = folded(self._module)
-        self._known: dict[bytes, dict[str, Tensor]] = {}
+        self._known: OrderedDict[bytes, dict[str, Tensor]] = OrderedDict()
 
     def treatments(self, parents: int, rule: str) -> list[str]:
         """The BatchNorm treatments that mean something for a result."""
@@ -92,7 +102,7 @@ class Outputs:
     def of(
         self, member: Mapping[str, Tensor], treatment: str, parents: Sequence[Mapping[str, Tensor]]
     ) -> dict[str, Tensor]:
-        """`(n, classes)` logits by split of one network under a treatment."""
+        """`(n, classes)` logits by set of one network under a treatment."""
         state = {**member, **self._statistics(treatment, parents)}
         digest = hashlib.sha256((treatment == "re-estimate").to_bytes())
         for name in sorted(state):
@@ -103,7 +113,12 @@ class Outputs:
             if treatment == "re-estimate":
                 reestimate(self._module, self._calibration, normalise=self._problem.normalise)
             self._known[key] = self._logits()
-        return self._known[key]
+        found = self._known[key]
+        self._known.move_to_end(key)
+        each = sum(output.nbytes for output in found.values())
+        while len(self._known) > max(1, KNOWN_BYTES // each):
+            self._known.popitem(last=False)
+        return found
 
     @torch.inference_mode()
     def _logits(self) -> dict[str, Tensor]:
@@ -113,14 +128,16 @@ class Outputs:
             self._folded.load()
             network = self._folded.network
         found = {}
-        for split in SPLITS:
-            parts = self._problem.images(split)[0].split(BATCH)
-            found[split] = torch.cat([network(self._problem.normalise(x)) for x in parts]).cpu()
+        for name, one in self.sets.items():
+            size = at_once(BATCH, one.images.shape, 4, BATCH)
+            parts = (part.to(self._problem.device) for part in one.images.split(size))
+            logits = torch.cat([network(self._problem.normalise(x)) for x in parts]).cpu()
+            found[name] = logits if one.classes is None else logits[:, one.classes]
         return found
 
     @functools.cached_property
-    def _calibration(self) -> Tensor:
-        return self._problem.first("fit", REESTIMATE_IMAGES)
+    def _calibration(self) -> Images:
+        return self._problem.scored("fit", REESTIMATE_IMAGES)
 
     def _statistics(
         self, treatment: str, parents: Sequence[Mapping[str, Tensor]]
@@ -135,7 +152,6 @@ class Outputs:
 
 
 def measure(
-    problem: Problem,
     outputs: Outputs,
     members: Sequence[Mapping[str, Tensor]],
     rule: str,
@@ -153,12 +169,16 @@ def measure(
     hits: dict[str, Tensor] = {}
     for treatment in outputs.treatments(len(parents), rule):
         each = [outputs.of(member, treatment, parents) for member in members]
-        for split in SPLITS:
-            labels = problem.images(split)[1].cpu()
-            stacked = torch.stack([output[split] for output in each])
-            if split == "test" and rule != "mean":
-                hits[treatment] = right(combine(stacked, rule), labels)
-            for metric, value in _measured(stacked, labels, rule).items():
+        for split, one in outputs.sets.items():
+            found = [output[split] for output in each]
+            if rule == "mean":
+                values = _mean([measures(output, one.labels) for output in found])
+            else:
+                combined = _combined(found, rule)
+                values = measures(combined, one.labels)
+                if split == "test":
+                    hits[treatment] = right(combined, one.labels)
+            for metric, value in values.items():
                 if math.isfinite(value):
                     rows.append(
                         {
@@ -166,15 +186,20 @@ def measure(
                             "metric": metric,
                             "split": split,
                             "value": value,
-                            "n": len(labels),
+                            "n": len(one.labels),
                             "members": len(members),
                         }
                     )
     return rows, hits
 
 
-def _measured(outputs: Tensor, labels: Tensor, rule: str) -> dict[str, float]:
-    if rule != "mean":
-        return measures(combine(outputs, rule), labels)
-    each = [measures(output, labels) for output in outputs]
+def _combined(outputs: Sequence[Tensor], rule: str) -> Tensor:
+    """`combine`, of some images at a time where there are many logits."""
+    images, classes = outputs[0].shape
+    size = max(1, AT_ONCE // (classes * len(outputs)))
+    parts = [slice(at, at + size) for at in range(0, images, size)]
+    return torch.cat([combine(torch.stack([o[part] for o in outputs]), rule) for part in parts])
+
+
+def _mean(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(m[name] for m in each) / len(each) for name in each[0]}

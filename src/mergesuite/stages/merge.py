@@ -12,7 +12,6 @@ from torch import Tensor
 from mergesuite.core import ranks, runtime, store, streams
 from mergesuite.core.ranks import ALONE, Ranks
 from mergesuite.core.runtime import Meter, log
-from mergesuite.data.pictures import InMemory
 from mergesuite.errors import UserError
 from mergesuite.experiment import declared, identity
 from mergesuite.experiment.settings import Data, Merge, Network
@@ -215,7 +214,7 @@ def merge(
         result = Combination(space.flatten(base)[None])
     made = [{**base, **_on_cpu(space.unflatten(member))} for member in result.members]
     if method.estimates:
-        fit = InMemory(*problem.images("fit"))
+        fit = problem.pictures("fit")
         for state in made:
             module.load_state_dict(state)
             estimate_statistics(
@@ -255,7 +254,7 @@ def _train_on(
     """Train the loaded (best) parent on."""
     if not method.images:
         raise UserError("method train-on needs a budget: set images, or budget_of in the spec")
-    fit = InMemory(*problem.images("fit"))
+    fit = problem.pictures("fit")
     recipe = method.recipe(method.images, len(fit))
     trainer = Trainer(
         module, recipe, fit, normalise=problem.normalise, stream=("train-on", seed), meter=meter

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from mergesuite import data, models
 from mergesuite.core import store, streams
 from mergesuite.data.images import Normalise
+from mergesuite.data.pictures import InMemory, Pictures
+from mergesuite.data.stored import Images
 from mergesuite.errors import UserError
-from mergesuite.experiment.settings import Data, Network
+from mergesuite.experiment.settings import Data, Network, Other
 from mergesuite.weights import check_fit
 
 
@@ -34,7 +36,12 @@ class Problem:
 
     def __post_init__(self) -> None:
         """Find the data; a split is read when it is asked for."""
-        self._splits = data.load(self.data.name, sizes=self.data.counts() or None)
+        self._splits = data.load(
+            self.data.name,
+            sizes=self.data.counts() or None,
+            held_out=self.data.held_out,
+            preprocess=self.data.preprocess,
+        )
         self.classes = self._splits.classes
         self.mean, self.std = self._splits.statistics if self.data.normalise else (None, None)
         self.normalise = Normalise(self.mean, self.std, self.device)
@@ -49,9 +56,33 @@ class Problem:
         images, labels = getattr(self._splits, split)
         return images.to(self.device), labels.to(self.device)
 
-    def first(self, split: str, count: int) -> Tensor:
-        """The first `count` images of a split, on the device; where possible no more are read."""
-        return self._splits.first(split, count).images.to(self.device)
+    def pictures(self, split: str) -> Pictures:
+        """The images of a split to train on, batch by batch; from memory they are on the device."""
+        found = self._splits.pictures(split)
+        if isinstance(found, InMemory):
+            return InMemory(found.images.to(self.device), found.labels)
+        return found
+
+    def labels(self, split: str) -> Tensor:
+        """The int64 labels `(n,)` of a split, on the device; no image is read."""
+        return self._splits.labels(split).to(self.device)
+
+    def scored(self, split: str, count: int | None = None) -> Images:
+        """The first `count` images of a split (None: all) to score networks on; no more are read.
+
+        On the device, but for those that are too many for memory: see `data.stored`.
+        """
+        images = self._splits.scored(split, count)
+        return images.to(self.device) if isinstance(images, Tensor) else images
+
+    def other(self, asked: Other) -> data.Splits:
+        """A set of other images to evaluate on: see `data.load_test`."""
+        return data.load_test(asked, self._splits)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes in the order of the network's outputs."""
+        return self._splits.source.classes
 
     def network(self, seed: int = 0) -> nn.Module:
         """A freshly initialised network on the device; the stream is named by model and seed."""

@@ -31,18 +31,17 @@ def make_evaluator(
     ranks: Ranks = ALONE,
 ) -> Evaluator:
     """The evaluator that a protocol asks for."""
-    images, labels = problem.images(fitness.split)
+    labels = problem.labels(fitness.split)
     if fitness.labels == "permuted":
         drawn = streams.generator("labels", fitness.split, seed)
         labels = labels[torch.randperm(len(labels), generator=drawn).to(labels.device)]
-    if fitness.images is not None:
-        if fitness.images > len(images):
-            raise UserError(
-                f"fitness images={fitness.images}, but split {fitness.split} has {len(images)}: "
-                "ask for fewer"
-            )
-        if not fitness.redraw:
-            images, labels = images[: fitness.images], labels[: fitness.images]
+    if fitness.images is not None and fitness.images > len(labels):
+        raise UserError(
+            f"fitness images={fitness.images}, but split {fitness.split} has {len(labels)}: "
+            "ask for fewer"
+        )
+    images = problem.scored(fitness.split, None if fitness.redraw else fitness.images)
+    labels = labels[: len(images)]
     evaluator = Evaluator(
         module,
         space,
@@ -54,7 +53,7 @@ def make_evaluator(
         batch_mean=fitness.batch_mean,
         precision=fitness.precision,
         ranks=ranks,
-        reestimate_on=problem.first("fit", fitness.batchnorm_images)
+        reestimate_on=problem.scored("fit", fitness.batchnorm_images)
         if fitness.batchnorm == "re-estimate"
         else None,
     )

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from mergesuite.core import ranks, runtime, store
 from mergesuite.core.ranks import Ranks
 from mergesuite.core.runtime import Meter, log
-from mergesuite.data.pictures import InMemory
 from mergesuite.errors import UserError
 from mergesuite.experiment import declared, identity
 from mergesuite.experiment.recipe import Recipe
@@ -78,7 +77,7 @@ def _train(
     module = problem.network(this.seed)
     if origin:
         _start_from(module, Path(origin["path"]))
-    fit = InMemory(*problem.images("fit"))
+    fit = problem.pictures("fit")
     trainer = Trainer(
         module, recipe, fit,
         normalise=problem.normalise, stream=("train", this.seed), meter=meter, ranks=group,
@@ -91,7 +90,7 @@ def _train(
     def keep(epoch: int, trained: nn.Module) -> None:
         resume.keep(_file(epoch), _on_cpu(trained), {**described, "spec": this.spec})
 
-    held_out = InMemory(*problem.images("search"))
+    held_out = problem.pictures("search")
     curve = train_to_the_end(trainer, resume, meter=meter, held_out=held_out, keep=keep)
     if group.rank:
         return
