@@ -323,7 +323,7 @@ def test_outputs_are_those_of_the_network_whatever_was_asked_before(problem, sta
     module.load_state_dict(states[0])
     module.eval()
     with torch.no_grad():
-        expected = module(problem.normalise(problem.images("test")[0]))
+        expected = module(problem.normalise(problem.scored("test")))
     torch.testing.assert_close(found["test"], expected, rtol=1e-3, atol=1e-3)
     assert not torch.allclose(treated["test"], expected, atol=1e-2)
 
@@ -361,7 +361,7 @@ def test_hits_are_the_images_that_the_network_gets_right(problem, states):
     module = problem.network()
     module.load_state_dict(states[0])
     module.eval()
-    images, labels = problem.images("test")
+    images, labels = problem.scored("test"), problem.labels("test")
     with torch.no_grad():
         expected = module(problem.normalise(images)).argmax(1) == labels
     assert set(found) == {"keep", "re-estimate"}

@@ -280,7 +280,7 @@ def test_a_search_says_what_its_best_parent_scored(problem, parents, tmp_path):
     how = {"use": "random-search", "params": {**RANDOM, "include_parents": True}}
     record, _ = merged(parents, how, tmp_path)
 
-    images, labels = problem.images("search")
+    images, labels = problem.scored("search"), problem.labels("search")
     right = []
     for path in parents:
         module = problem.network()

@@ -263,7 +263,7 @@ def test_a_folder_with_some_classes_counts_these_alone(
 ):
     monkeypatch.setenv("MERGESUITE_CACHE", str(tmp_path / "cache"))
     names = [problem.class_names[i] for i in (7, 2)]
-    images, labels = problem.images("test")
+    images, labels = problem.scored("test"), problem.labels("test")
     for label, name in zip((7, 2), names, strict=True):
         (tmp_path / "set" / name).mkdir(parents=True)
         for number, image in enumerate(images[labels == label]):

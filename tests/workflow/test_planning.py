@@ -27,7 +27,7 @@ def plan(checkout, profile):
     return snakemake(checkout, "-n", "--config", f"profile={profile}")
 
 
-@pytest.mark.parametrize("profile", ["smoke", "laptop", "cifar-cpu", "full"])
+@pytest.mark.parametrize("profile", ["smoke", "laptop", "cifar-cpu", "full", "imagenet"])
 def test_every_profile_has_a_plan(checkout, profile):
     assert jobs(plan(checkout, profile))["report"] == 1
 

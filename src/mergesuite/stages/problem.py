@@ -51,11 +51,6 @@ class Problem:
         """A digest of what the data set's files hold; the same on every machine."""
         return self._splits.content
 
-    def images(self, split: str) -> tuple[Tensor, Tensor]:
-        """uint8 images `(n, 3, h, w)` and int64 labels `(n,)` of a split, on the device."""
-        images, labels = getattr(self._splits, split)
-        return images.to(self.device), labels.to(self.device)
-
     def pictures(self, split: str) -> Pictures:
         """The images of a split to train on, batch by batch; from memory they are on the device."""
         found = self._splits.pictures(split)
