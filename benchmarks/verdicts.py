@@ -2,11 +2,13 @@
 
     python benchmarks/verdicts.py --studies 400 --out docs/error-rates
 
-Each study draws the accuracies of all subjects of a paper and hands them to `compare`, as a run
-does. Accuracies are `parents + gain + own + images`: the parents of a replicate are shared by all
-subjects, `own` is each result's luck, `images` that of the test images. The deviations are those
-that pilots measured (`DEVIATIONS`). Subjects of claims have the true gain, what they are compared
-with has none. A leaky subject has its twin's gain and a leak of `--leak` points on top.
+Each study draws which test images every subject of a paper gets right and hands that to `compare`,
+as a run does. An image is right with the probability `parents + gain + own + liking`: the parents
+of a replicate are shared by all subjects, `own` is each result's luck, and `liking` is what a method
+makes of an image in every replicate. Within a replicate images are drawn once for all subjects, so
+that results agree on most images, as networks with common parents do. The deviations are those that
+pilots measured (`DEVIATIONS`). Subjects of claims have the true gain, what they are compared with
+has none. A leaky subject has its twin's gain and a leak of `--leak` points on top.
 
 A word is wrong if the truth is not what it says (`WRONG`), and a paper is wrong in a word if one
 of its claims is. Papers are those of the repository at full scale, so that every word can be had.
@@ -15,6 +17,8 @@ of its claims is. Papers are those of the repository at full scale, so that ever
 from __future__ import annotations
 
 import argparse
+import math
+import multiprocessing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +33,7 @@ from mergesuite.core.provenance import commit, processor
 from mergesuite.experiment import loading, spec
 from mergesuite.judge import claimed, verdict
 from mergesuite.judge.compare import compare
+from mergesuite.stages import hits
 from mergesuite.stages.columns import COLUMNS
 
 ROOT = Path(__file__).parents[1]
@@ -36,8 +41,13 @@ GAINS = (0.0, 0.002, 0.005, 0.01, 0.02)
 PAIRS = (3, 5, 10, 20)
 DEVIATIONS = {"cade": 0.008, "darwinian": 0.015, "mega": 0.03, "sa-shade": 0.005}
 """Of the difference of two results of one set of parents, on 5,000 test images."""
-PARENTS, IMAGES = 0.02, 0.0008
-"""Between sets of parents, and of the difference of two results by the choice of images."""
+MEAN, PARENTS = 0.75, 0.02
+"""Accuracy of parents, and its deviation between sets of them."""
+TEST, IMAGES = 5000, 0.0008
+"""Test images, and the deviation that their choice gives the difference of two results."""
+TREATMENTS = ("keep", "re-estimate")
+LIKING = IMAGES * math.sqrt(TEST / 2)
+"""By how much a method has a better or worse chance at an image than at another."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,13 @@ def at_full_scale(name: str, pairs: int) -> spec.Paper:
     """A paper with so many pairs of every population, whose sizes can be compared."""
     paper = loading.paper(ROOT / "replications" / name, "laptop")
     models = {slug: one.model_copy(update={"seeds": 1000}) for slug, one in paper.models.items()}
-    methods = {slug: one.model_copy(update={"searches": 1}) for slug, one in paper.methods.items()}
+    whole = {"searches": 1, "replicates": None}
+    methods = {
+        slug: one.model_copy(
+            update={**whole, "fitness": one.fitness.model_copy(update={"images": None})}
+        )
+        for slug, one in paper.methods.items()
+    }
     change = {"replicates": pairs, "reduced": "", "models": models, "methods": methods}
     return paper.model_copy(update=change)
 
@@ -84,22 +100,31 @@ def means(paper: spec.Paper, gain: float, leak: float) -> dict[str, float]:
 
 def study(
     paper: spec.Paper, truth: dict[str, float], deviation: float, generator: np.random.Generator
-) -> pd.DataFrame:
-    """The table of one study's accuracies, as `collect` makes it."""
+) -> tuple[pd.DataFrame, hits.Hits]:
+    """The accuracies of one study as `collect` makes them, and which images are right."""
     pairs = paper.replicates
-    parents = generator.normal(0.8, PARENTS, pairs)
-    rows = []
+    # Two results of a pair differ on LIKING of the images, half of these each way.
+    own_deviation = math.sqrt((deviation**2 - LIKING / TEST) / 2)
+    parents = generator.normal(MEAN, PARENTS, pairs)
+    drawn = generator.random((pairs, TEST))
+    rows, right = [], {}
     for subject, parts in paper.subjects().items():
-        own = generator.normal(0, deviation / np.sqrt(2), pairs)
-        shared = generator.normal(0, IMAGES / np.sqrt(2))
-        values = parents + truth[subject] + own + shared
+        chance = parents + truth[subject] + generator.normal(0, own_deviation, pairs)
+        liking = LIKING * generator.choice([-1.0, 1.0], TEST)
+        bits = drawn < chance[:, None] + liking
         named = {"subject": subject, "entry": parts[0] if parts else subject}
         rows += [
-            {**named, "metric": "accuracy", "split": "test", "batchnorm": "keep", "seed": seed}
-            | {"value": value, "n": 5000}
-            for seed, value in enumerate(values)
+            {**named, "metric": "accuracy", "split": "test", "batchnorm": treatment, "seed": seed}
+            | {"value": value, "n": TEST}
+            for seed, value in enumerate(bits.mean(1))
+            for treatment in TREATMENTS
         ]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        right |= {
+            (subject, seed, treatment): packed
+            for seed, packed in enumerate(np.packbits(bits, axis=1))
+            for treatment in TREATMENTS
+        }
+    return pd.DataFrame(rows, columns=COLUMNS), right
 
 
 def truths(
@@ -138,7 +163,8 @@ def simulated(name: str, pairs: int, gain: float, leak: float, studies: int) -> 
     wrong = dict.fromkeys(WRONG, 0)
     decided = claims = 0
     for _ in range(studies):
-        table = compare(paper, reported, study(paper, found, DEVIATIONS[name], generator))
+        runs, right_images = study(paper, found, DEVIATIONS[name], generator)
+        table = compare(paper, reported, runs, right_images)
         words = dict(zip(table["claim"], table["verdict"], strict=True))
         for word, is_wrong in WRONG.items():
             wrong[word] += any(w == word and is_wrong(right[c]) for c, w in words.items())
@@ -150,11 +176,16 @@ def simulated(name: str, pairs: int, gain: float, leak: float, studies: int) -> 
 
 
 def all_studies(papers: list[str], leak: float, studies: int) -> Iterator[dict[str, Any]]:
-    """One row for each paper, number of pairs and true gain."""
-    for name in papers:
-        for pairs in PAIRS:
-            for gain in GAINS:
-                yield simulated(name, pairs, gain, leak, studies)
+    """One row for each paper, number of pairs and true gain, as they get ready."""
+    asked = [
+        (name, pairs, gain, leak, studies) for name in papers for pairs in PAIRS for gain in GAINS
+    ]
+    with multiprocessing.Pool() as pool:
+        yield from pool.imap(_one, asked, chunksize=1)
+
+
+def _one(asked: tuple[str, int, float, float, int]) -> dict[str, Any]:
+    return simulated(*asked)
 
 
 def main() -> None:
