@@ -28,7 +28,8 @@ from tqdm import tqdm
 from mergesuite import data, models
 from mergesuite.core import provenance, runtime, store, streams
 from mergesuite.data.images import Normalise
-from mergesuite.experiment.settings import Data, Network, Recipe
+from mergesuite.experiment.recipe import Recipe
+from mergesuite.experiment.settings import Data, Network
 from mergesuite.models.batchnorm import reestimate
 from mergesuite.stages import train
 
