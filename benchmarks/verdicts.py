@@ -5,10 +5,10 @@
 Each study draws which test images every subject of a paper gets right and hands that to `compare`,
 as a run does. An image is right with the probability `parents + gain + own + liking`: the parents
 of a replicate are shared by all subjects, `own` is each result's luck, and `liking` is what a
-method makes of an image in every replicate. Within a replicate images are drawn once for all subjects, so
-that results agree on most images, as networks with common parents do. The deviations are those that
-pilots measured (`DEVIATIONS`). Subjects of claims have the true gain, what they are compared with
-has none. A leaky subject has its twin's gain and a leak of `--leak` points on top.
+method makes of an image in every replicate. Within a replicate images are drawn once for all
+subjects, so that results agree on most images, as networks with common parents do. The deviations
+are those that pilots measured (`DEVIATIONS`). Subjects of claims have the true gain, what they are
+compared with has none. A leaky subject has its twin's gain and a leak of `--leak` points on top.
 
 A word is wrong if the truth is not what it says (`WRONG`), and a paper is wrong in a word if one
 of its claims is. Papers are those of the repository at full scale, so that every word can be had.

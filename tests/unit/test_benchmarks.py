@@ -150,20 +150,20 @@ def test_every_network_of_every_paper_is_in_the_table():
 
 
 def test_the_benchmark_of_folders_keeps_to_its_cap(tmp_path):
-    run("folders.py", "--images", 60, "--turns", 1, "--out", tmp_path)
+    run("folders.py", "--images", 100, "--turns", 1, "--out", tmp_path)
     with (tmp_path / "folders.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["case"], row["way"]) for row in rows] == [
         ("evaluation", "DataLoader"), ("evaluation", "ours"),
         ("training", "DataLoader"), ("training", "ours"), ("scoring", "in memory"),
     ]  # fmt: skip
-    assert all(float(row["images_a_second"]) > 0 and row["images"] == "60" for row in rows)
+    assert all(float(row["images_a_second"]) > 0 and row["images"] == "100" for row in rows)
     assert 0 < float(rows[-1]["peak_mb"]) <= 1024
 
 
 def test_pixels_that_differ_from_torchvisions_end_the_benchmark(tmp_path, monkeypatch):
     script = benchmark("folders")
-    script.make(tmp_path, 40)
+    script.make(tmp_path, 100)
     monkeypatch.setenv("MERGESUITE_WORKERS", "0")
     monkeypatch.setenv("MERGESUITE_CACHE", str(tmp_path / "cache"))
     assert script.check(tmp_path / "search", 0) < 1e-5

@@ -14,7 +14,8 @@ from mergesuite.data import corrupt, corrupted
 from mergesuite.data.sources import LazySplit, Source
 from mergesuite.errors import UserError
 from mergesuite.experiment import declared
-from mergesuite.experiment.settings import GENERATED, Data, Network, Other, Recipe
+from mergesuite.experiment.recipe import Recipe
+from mergesuite.experiment.settings import GENERATED, Data, Network, Other
 from mergesuite.experiment.strict import checked
 from mergesuite.stages import evaluate, sets, train
 from mergesuite.stages.problem import Problem

@@ -19,7 +19,8 @@ from mergesuite.core import streams
 from mergesuite.data import stored
 from mergesuite.data.images import Augment
 from mergesuite.errors import UserError
-from mergesuite.experiment.settings import Data, Merge, Network, Recipe
+from mergesuite.experiment.recipe import Recipe
+from mergesuite.experiment.settings import Data, Merge, Network
 from mergesuite.models.batchnorm import reestimate
 from mergesuite.stages import evaluate, merge, train
 from mergesuite.weights import WeightSpace

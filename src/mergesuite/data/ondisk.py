@@ -76,6 +76,8 @@ class OnDisk:
             collate_fn=_together,
             num_workers=count,
             prefetch_factor=2 if count else None,
+            # They share what is imported; whoever starts anew imports torch, 300 MB each.
+            multiprocessing_context="fork" if count else None,
             generator=torch.Generator(),  # or it would move the global one
         )
         try:
