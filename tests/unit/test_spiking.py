@@ -215,3 +215,31 @@ def test_time_steps_matter():
 def test_bad_options_are_refused(options, message):
     with pytest.raises(UserError, match=message):
         build("sew-small", **options)
+
+
+@pytest.mark.parametrize("kind", ["IF", "LIF"])
+@pytest.mark.parametrize("decay_input", [True, False])
+@pytest.mark.parametrize("v_reset", [0.0, -0.25, None])
+@pytest.mark.parametrize("tau", [2.0, 3.0])
+def test_spikes_without_gradients_are_those_of_spikingjelly(kind, decay_input, v_reset, tau):
+    neuron = neurons.Neuron(kind=kind, decay_input=decay_input, v_reset=v_reset, tau=tau)
+    layer = neurons.Spikes(neuron, steps=5, step_mode="m")
+    x = 2 * torch.randn(5 * 40, 8, 6, 6, generator=streams.generator("test", "input"))
+    x[3, 0, 0, 0], x[43, 0, 0, 0], x[7, 1, 2, 3] = math.inf, -math.inf, math.nan
+    for layout in (torch.contiguous_format, torch.channels_last):
+        seen = x.contiguous(memory_format=layout)
+        expected = layer.node(seen.unflatten(0, (5, -1))).flatten(0, 1)
+        layer.node.reset()
+        with torch.no_grad():
+            found = layer(seen)
+        assert 0.02 < found.mean() < 0.98
+        assert torch.equal(found, expected)
+        assert found.is_contiguous(memory_format=layout)
+
+
+def test_a_pass_without_gradients_neither_needs_nor_leaves_a_state():
+    net = awake().eval()
+    with torch.no_grad():
+        first, second = net(images()), net(images())
+    assert torch.equal(first, second)
+    assert torch.equal(first, net(images()).detach())

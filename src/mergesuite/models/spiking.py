@@ -183,9 +183,7 @@ class SewResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits. The only place where neuron states are reset."""
-        from spikingjelly.activation_based.functional import reset_net
-
-        reset_net(self)
+        self._reset()
         # The image is the same in every step, and so is its convolution.
         current = self.conv1(x)
         if self.step_mode == "m":
@@ -194,8 +192,14 @@ class SewResNet(nn.Module):
         else:
             logits = torch.stack([self._after_stem(current) for _ in range(self.steps)]).mean(0)
         # Again, so that no state keeps the graph of this pass alive or blocks a deep copy.
-        reset_net(self)
+        self._reset()
         return logits
+
+    def _reset(self) -> None:
+        if not self.sn1.is_stateless:
+            from spikingjelly.activation_based.functional import reset_net
+
+            reset_net(self)
 
     def _after_stem(self, current: Tensor) -> Tensor:
         spikes = self.maxpool(self.sn1(self.bn1(current)))
