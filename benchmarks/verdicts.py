@@ -75,7 +75,8 @@ WRONG: dict[str, Callable[[Truth], bool]] = {
 def at_full_scale(name: str, pairs: int) -> spec.Paper:
     """A paper with so many pairs of every population, whose sizes can be compared."""
     paper = loading.paper(ROOT / "replications" / name, "laptop")
-    models = {slug: one.model_copy(update={"seeds": 1000}) for slug, one in paper.models.items()}
+    seeds = pairs * max(population.take for population in paper.populations.values())
+    models = {slug: one.model_copy(update={"seeds": seeds}) for slug, one in paper.models.items()}
     whole = {"searches": 1, "replicates": None}
     methods = {
         slug: one.model_copy(
@@ -188,6 +189,22 @@ def _one(asked: tuple[str, int, float, float, int]) -> dict[str, Any]:
     return simulated(*asked)
 
 
+def table(studies: pd.DataFrame) -> str:
+    """In per cent: how often a word is wrong at the worst gain, and what is decided at each."""
+    lines = []
+    for (paper, pairs), some in studies.groupby(["paper", "pairs"]):
+        line: dict[str, Any] = {"paper": paper, "pairs": pairs}
+        line |= {f"*{word}*": f"{100 * some[word].max():.1f}" for word in WRONG}
+        lines.append(
+            line
+            | {
+                f"{100 * gain:g}": f"{100 * decided:.0f}"
+                for gain, decided in zip(some["gain"], some["decided"], strict=True)
+            }
+        )
+    return tabulate(lines, "keys", "pipe", disable_numparse=True)
+
+
 def main() -> None:
     """Simulate, print and keep the table."""
     parser = argparse.ArgumentParser(
@@ -203,10 +220,10 @@ def main() -> None:
         rows.append(row)
         print(tabulate([row], tablefmt="plain", floatfmt=".3f"), flush=True)
     head, dirty = commit()
-    table = pd.DataFrame(rows).assign(commit=head + ("+" if dirty else ""), device=processor())
-    print(table.groupby(["paper", "pairs"])[[*WRONG, "decided"]].max().to_markdown(floatfmt=".3f"))
+    found = pd.DataFrame(rows).assign(commit=head + ("+" if dirty else ""), device=processor())
+    print(table(found))
     if options.out:
-        frames.write_csv(options.out.with_suffix(".csv"), table)
+        frames.write_csv(options.out.with_suffix(".csv"), found)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+import scipy.stats
 
 from mergesuite.experiment import config
 from mergesuite.experiment.jobs import Jobs
@@ -182,6 +185,42 @@ def test_the_benchmark_of_choices_writes_its_table(tmp_path):
         ("mean of two", "100", "6"), ("mean of two", "300", "2"),
     ]  # fmt: skip
     assert all(float(row["sd"]) >= 0 and float(row["cpu_seconds"]) > 0 for row in rows)
+
+
+def test_simulated_studies_write_their_table(tmp_path):
+    run("verdicts.py", "--papers", "sa-shade", "--studies", 2, "--out", tmp_path / "rates")
+    found = pd.read_csv(tmp_path / "rates.csv")
+    assert found.groupby("pairs").size().to_dict() == {3: 5, 5: 5, 10: 5, 20: 5}
+    shares = found[[*benchmark("verdicts").WRONG, "decided"]]
+    assert ((shares >= 0) & (shares <= 1)).all(axis=None)
+    # Two points at 20 pairs are four times what such a study can see.
+    assert found.set_index(["pairs", "gain"])["decided"].loc[(20, 0.02)] > 0.8
+
+
+def test_simulated_studies_draw_the_deviations_that_they_state():
+    script = benchmark("verdicts")
+    paper = script.measured(script.at_full_scale("sa-shade", 200))
+    truth = script.means(paper, 0.01, 0.02)
+    runs, right = script.study(paper, truth, 0.005, np.random.default_rng(3))
+    values = runs[runs["batchnorm"] == "keep"].pivot(index="seed", columns="subject")["value"]
+    leaky, twin = values["shade-on-test-tuned"], values["shade-held-out-tuned"]
+    difference = values["shade-published-tuned"] - values["best-parent-tuned"]
+    # Beside the deviation over pairs the choice of images moves the mean.
+    assert difference.mean() == pytest.approx(0.01, abs=4 * (0.005 / 200**0.5 + script.IMAGES))
+    assert difference.std() == pytest.approx(0.005, rel=0.2)
+    assert (leaky - twin).mean() == pytest.approx(0.02, abs=4 * script.IMAGES)
+    packed = right["shade-published-tuned", 7, "keep"]
+    assert np.unpackbits(packed).mean() == pytest.approx(values["shade-published-tuned"][7])
+
+
+def test_the_table_of_error_rates_is_the_simulated_one():
+    measured = pd.read_csv(DOCS / "error-rates.csv")
+    script = benchmark("verdicts")
+    assert script.table(measured) in (DOCS / "verdicts.md").read_text("utf-8")
+    # Five in a hundred, and what 400 studies may show of that by chance (one in a thousand).
+    allowed = scipy.stats.binom.ppf(0.999, measured["studies"], 0.05) / measured["studies"]
+    for word in script.WRONG:
+        assert (measured[word] <= allowed).all(), word
 
 
 def test_the_table_of_choices_is_the_measured_one():

@@ -290,7 +290,7 @@ def test_a_merge_and_its_numbers_are_those_of_images_in_memory(
 
 def test_processes_at_once_decode_once(folder: Path, cache: Path):
     code = (
-        "import sys; from mergesuite import data; data.IN_MEMORY = 1000;"
+        "import sys; from mergesuite import data; data.IN_MEMORY = 1000; data.stored.SAID = 0;"
         "images = data.load(sys.argv[1]).scored('search');"
         "import hashlib; print(hashlib.sha256(next(images.split(99)).numpy()).hexdigest())"
     )

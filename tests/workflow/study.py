@@ -16,15 +16,16 @@ STAGES = {
 }  # fmt: skip
 
 
-def environment():
-    """What a user has: none of our variables."""
+def environment(**ours):
+    """What a user has: of our variables none but those given."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MERGESUITE_")}
-    return {**clean, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+    said = {k: str(v) for k, v in ours.items()}
+    return {**clean, "PYTHONPATH": "", "OMP_NUM_THREADS": "1", **said}
 
 
-def snakemake(folder, *words, check=True):
+def snakemake(folder, *words, check=True, **variables):
     done = subprocess.run(
-        ["snakemake", "--cores", "2", *map(str, words)], cwd=folder, env=environment(),
+        ["snakemake", "--cores", "2", *map(str, words)], cwd=folder, env=environment(**variables),
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if check:

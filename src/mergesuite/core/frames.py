@@ -13,6 +13,13 @@ import pandas as pd
 from mergesuite.core import store
 from mergesuite.errors import UserError
 
+TEXT = (
+    "subject", "entry", "population", "model", "method", "split", "against", "claim", "spec",
+    "commit",
+)  # fmt: skip
+"""Names and digests. `2e6268029505` is twelve hex digits and no number, `null` may be a name."""
+EMPTY = ("", "nan")
+
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
     """Write a frame without its index; floats keep every digit."""
@@ -27,7 +34,9 @@ def read_csv(path: Path) -> pd.DataFrame:
         UserError: it is missing or empty.
     """
     try:
-        return pd.read_csv(path)
+        return pd.read_csv(
+            path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=list(EMPTY)
+        )
     except OSError as error:
         raise UserError(
             f"cannot read {path}: {error.strerror}; run the stage that writes it"

@@ -17,14 +17,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mergesuite.core import digests
 from mergesuite.core.portable import bits, permutation, uniforms
+from mergesuite.data.composed import Composed
 from mergesuite.data.sources import SPLITS, LazySplit, Source, dataset
 from mergesuite.errors import UserError
 
@@ -254,9 +256,7 @@ def load(name: str, root: Path) -> Source:
     splits = {}
     for split in SPLITS:
         planned = plan(name, split)
-        splits[split] = LazySplit(planned.labels, planned.sources, _composer(planned))
+        composed = Composed(partial(compose, planned), len(planned.labels), SIDE)
+        key = f"{name} {split} {digests.code('data.digits')}"
+        splits[split] = LazySplit(planned.labels, planned.sources, composed.kept_as(key))
     return Source(splits, tuple(str(digit) for digit in range(CLASSES[name])), {})
-
-
-def _composer(planned: Plan) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda rows: compose(planned, rows)

@@ -6,13 +6,15 @@ fits a laptop. The digits were written on 8 x 8 pixels. Bytes are the same on ev
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from mergesuite.core import digests
 from mergesuite.data import digits
-from mergesuite.data.sources import LazySplit, Source, dataset
+from mergesuite.data.composed import Composed
+from mergesuite.data.sources import SPLITS, LazySplit, Source, dataset
 
 SIDE = 12
 SIZES = {"fit": 8000, "search": 2000, "test": 5000}
@@ -40,16 +42,18 @@ FINE = 3
 )
 def load(name: str, root: Path) -> Source:
     """The splits of `digits12` or `digits5-12`, from those of the larger data set."""
-    whole = digits.load({"digits12": "digits", "digits5-12": "digits5"}[name], root)
-    splits = {
-        split: LazySplit(part.labels, part.indices, _smaller(part.read))
-        for split, part in whole.splits.items()
-    }
-    return Source(splits, whole.classes, whole.files)
+    larger = {"digits12": "digits", "digits5-12": "digits5"}[name]
+    splits = {}
+    for split in SPLITS:
+        planned = digits.plan(larger, split)
+        composed = Composed(partial(_composed, planned), len(planned.labels), SIDE)
+        key = f"{name} {split} {digests.code('data.digits12')}"
+        splits[split] = LazySplit(planned.labels, planned.sources, composed.kept_as(key))
+    return Source(splits, tuple(str(digit) for digit in range(digits.CLASSES[larger])), {})
 
 
-def _smaller(read: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda rows: reduced(read(rows))
+def _composed(planned: digits.Plan, rows: np.ndarray) -> np.ndarray:
+    return reduced(digits.compose(planned, rows))
 
 
 def reduced(images: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Decoded images in one file: as much of a tensor as scoring needs, without the memory.
 
 A search scores the same images for every candidate, and `evaluate` for every network. They are
-decoded once, into a file of raw pixels in the cache, whose size is said before it is made. The next
-search that needs the same images takes the same file; what was used longest ago is removed where
-there is no room for a new one.
+decoded once, into a file of raw pixels in the cache, whose size is said before it is made where it
+is large. The next search that needs the same images takes the same file; what was used longest ago
+is removed where there is no room for a new one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,14 +25,14 @@ from mergesuite.core import imagefiles, store
 from mergesuite.core.runtime import give_back_memory, log
 from mergesuite.errors import UserError
 
-if TYPE_CHECKING:
-    from mergesuite.data.ondisk import OnDisk
-
 SUFFIX = ".pixels"
 READ = 1 << 28
 """Bytes after which freed memory is given back: blocks of many sizes leave gaps in what is kept."""
 SPARE = 1 << 26
 """Bytes that are left free on the disk."""
+
+SAID = 1 << 28
+"""Bytes from which a new file is announced."""
 
 Change = Callable[[Tensor, Tensor], Tensor]
 """From images and their indexes to what is seen of them."""
@@ -95,25 +95,35 @@ Images = Tensor | Stored
 """Images to score networks on."""
 
 
-def kept(pictures: OnDisk, key: str) -> Stored:
-    """The images of `pictures` in the cache's file `key`, decoded where it is not there whole.
+class Made(Protocol):
+    """Images that are decoded, or composed, when they are asked for."""
 
-    `key` says which images they are, and how they are cut and decoded.
+    shape: torch.Size
+
+    def all(self) -> Iterator[Tensor]:
+        """All of them, uint8, batch by batch."""
+        ...
+
+
+def kept(made: Made, key: str) -> Stored:
+    """The images of `made` in the cache's file `key`, written where it is not there whole.
+
+    `key` says which images they are, and by what code they are made.
 
     Raises:
         UserError: the disk has no room for them.
     """
     file = folder() / f"{key}{SUFFIX}"
-    size = math.prod(pictures.shape)
+    size = math.prod(made.shape)
     try:
         with store.alone(file):
             if not (file.is_file() and file.stat().st_size > size and store.is_sealed(file)):
                 for rest in file.parent.glob(f".{file.name}.*.part"):  # a killed process's
                     rest.unlink(missing_ok=True)
-                _make_room(file, size, len(pictures))
-                _write(file, pictures)
+                _make_room(file, size, made.shape[0])
+                _write(file, made)
             os.utime(file)
-            return Stored(file, pictures.shape)
+            return Stored(file, made.shape)
     except OSError as error:
         raise UserError(
             f"cannot keep decoded images in {file.parent} ({error.strerror or error}): name a "
@@ -137,7 +147,8 @@ def _make_room(file: Path, size: int, count: int) -> None:
     for other in [*others, None]:
         free = shutil.disk_usage(file.parent).free
         if free >= size + SPARE:
-            log(said)
+            if size >= SAID:
+                log(said)
             return
         if other:
             other.unlink(missing_ok=True)
@@ -148,11 +159,11 @@ def _make_room(file: Path, size: int, count: int) -> None:
     )
 
 
-def _write(file: Path, pictures: OnDisk) -> None:
+def _write(file: Path, made: Made) -> None:
     """Write pixels and, last, their SHA-256."""
     digest = hashlib.sha256()
     with store.whole(file) as temporary, temporary.open("wb") as out:
-        for images in pictures.all():
+        for images in made.all():
             block = images.numpy().data
             out.write(block)
             digest.update(block)

@@ -30,10 +30,15 @@ class Study:
     paper: spec.Paper
     runs: pd.DataFrame
     right: Hits = field(default_factory=dict)
+    _known: dict[tuple[str, Where], dict[int, float]] = field(default_factory=dict, init=False)
+    """What was asked for before: claims share subjects."""
 
     def samples(self, claim: spec.Claim, subject: str) -> dict[int, float]:
         """Seed -> value of a subject where a claim is measured."""
-        return samples(self.runs, subject, where_of(claim))
+        asked = subject, where_of(claim)
+        if asked not in self._known:
+            self._known[asked] = samples(self.runs, *asked)
+        return self._known[asked]
 
 
 @dataclass(frozen=True)
