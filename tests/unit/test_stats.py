@@ -94,6 +94,12 @@ def test_mcnemar_by_hand():
     assert stats.mcnemar(0, 0) == 1
 
 
+@pytest.mark.parametrize(("a", "b"), [(1, 0), (3, 9), (120, 87), (500, 2100)])
+def test_mcnemar_is_scipy_s_binomial_test(a, b):
+    expected = scipy_stats.binomtest(a, a + b, 0.5).pvalue
+    assert stats.mcnemar(a, b) == pytest.approx(expected, rel=1e-9)
+
+
 def test_t_intervals_of_five_seeds_cover_what_they_say():
     rng = np.random.default_rng(8)
     effects = [stats.t_interval(rng.normal(0.8, 0.01, 5)) for _ in range(1000)]

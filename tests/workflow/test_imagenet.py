@@ -56,7 +56,7 @@ def smaller(profile, data):
     text = json.dumps(profile)
     text = text.replace("torchvision:resnet50@IMAGENET1K_V1", WEIGHTS)
     profile = json.loads(text.replace("torchvision:resnet50", NET))
-    profile["data"] = {"name": f"folder:{data}", "held_out": HELD_OUT, "preprocess": {"crop": 48}}
+    profile["data"] |= {"name": f"folder:{data}", "held_out": HELD_OUT, "preprocess": {"crop": 48}}
     profile["replicates"] = profile["shared"]["net"]["seeds"] = 1
     profile["shared"]["held-out"]["batchnorm_images"] = 30
     for entry in profile["methods"].values():
@@ -102,8 +102,8 @@ def _sa_shade(profile):
 
 def _darwinian(profile):
     profile["models"]["ending"]["recipe"] |= {
-        "epochs": 3, "keep": 3, "batch": 16, "micro_batch": 8, "lr": 0.01,
+        "epochs": 6, "keep": 6, "batch": 16, "micro_batch": 8, "lr": 0.01,
     }  # fmt: skip
-    profile["populations"]["ending"] = {"epochs": 3}
+    profile["populations"]["ending"] = {"epochs": 6}
     profile["shared"]["seen"]["images"] = 20
     profile["shared"] |= {"length": {"generations": 2}, "sade": {"generations": 1, "de_epochs": 2}}

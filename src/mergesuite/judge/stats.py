@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
-from scipy import stats as scipy_stats
 
 LEVEL = 0.95
 
@@ -43,7 +42,7 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
 
 def quantile(level: float, df: float) -> float:
     """How many standard errors a two-sided t interval reaches to either side."""
-    return float(scipy_stats.t.ppf(0.5 + level / 2, df))
+    return float(special.stdtrit(df, 0.5 + level / 2))
 
 
 def of_standard_error(mean: float, se: float, df: float, n: int, level: float) -> Effect:
@@ -53,7 +52,7 @@ def of_standard_error(mean: float, se: float, df: float, n: int, level: float) -
     if se == 0:
         return Effect(mean, mean, mean, n, 0.0 if mean else 1.0, se, df)
     half = quantile(level, df) * se
-    p = 2 * float(scipy_stats.t.sf(abs(mean) / se, df))
+    p = 2 * float(special.stdtr(df, -abs(mean) / se))
     return Effect(mean, mean - half, mean + half, n, p, se, df)
 
 
@@ -122,7 +121,8 @@ def mcnemar(only_a: int, only_b: int) -> float:
     """
     if only_a + only_b == 0:
         return 1.0
-    return float(scipy_stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+    fewer = min(only_a, only_b)
+    return min(1.0, 2 * float(special.bdtr(fewer, only_a + only_b, 0.5)))
 
 
 @dataclass(frozen=True)
