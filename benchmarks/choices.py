@@ -83,7 +83,7 @@ def measure(
         "sd": round(statistics.stdev(found), 3) if len(found) > 1 else "",
         "low": round(min(found), 2),
         "high": round(max(found), 2),
-        "cpu_seconds": round(statistics.median(seconds), 2),
+        "cpu_seconds": round(statistics.median(seconds), 4),
     }
 
 
