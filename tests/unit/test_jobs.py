@@ -202,12 +202,15 @@ def test_parents_budget_and_start_are_files_of_other_jobs(jobs):
         f"{net}/s4/epochs/003.safetensors",
         f"{net}/s4/model.safetensors",
     ]
-    assert work.parent_files("average-cycles", 4) == [
+    assert work.merge_files("average-cycles", 4) == [
         f"{net}/s4/epochs",
         f"{net}/s4/run.json",
         f"{net}/s4/model.safetensors",
     ]
-    assert work.start_files("spiking", 1) == [f"{net}/s1/model.safetensors", f"{net}/s1/run.json"]
+    assert work.train_files("spiking", 1) == [
+        work.manifest("spiking"), f"{net}/s1/model.safetensors", f"{net}/s1/run.json",
+    ]  # fmt: skip
+    assert work.merge_files("polish-pair", 2)[-1] == work.budget("polish-pair", 2)
     assert work.budget("polish-pair", 2) == "results/full/mine/merge/mega-pair/s2/run.json"
     assert work.budget("mega-pair", 2) is None
     assert work.start("spiking", 1) == f"{net}/s1/model.safetensors"
@@ -261,7 +264,7 @@ def test_several_searches_of_the_same_parents_are_runs_of_their_own(jobs):
     assert work.seeds("mega-pair") == [0, 1, 2, 1000, 1001, 1002]
     assert work.runs("mega-pair")[3] == f"{merged}/mega-pair/s1000"
     assert work.parents("mega-pair", 1001) == work.parents("mega-pair", 1)
-    assert work.parent_files("mega-pair", 2001) == work.parent_files("mega-pair", 1)
+    assert work.merge_files("mega-pair", 2001) == work.merge_files("mega-pair", 1)
     assert "--seed" not in work.merge_arguments("mega-pair", 1001)  # the rule says it
     assert work.merge_arguments("mega-pair", 1001) == work.merge_arguments("mega-pair", 1)
 
@@ -307,7 +310,7 @@ def test_the_result_of_a_merge_may_be_merged_again(jobs):
     files = [f"{merged}/{name}/s2/model.safetensors" for name in ("average-pair", "average-cycles")]
     assert work.parents("soup-second", 2) == files
     records = [file.replace("model.safetensors", "run.json") for file in files]
-    assert work.parent_files("soup-second", 2) == [
+    assert work.merge_files("soup-second", 2) == [
         files[0], records[0], files[1], records[1],
     ]  # fmt: skip
     assert work.seeds("soup-second") == [0, 1, 2]  # as many as there are of the fewest
@@ -347,7 +350,7 @@ def test_a_population_may_be_made_of_files(jobs, tmp_path):
     assert "a.safetensors" in str(caught.value)
     files_of(tmp_path / "replications" / "mine")
     assert work.parents("average-given", 2) == ["replications/mine/w/c c.safetensors"]
-    assert work.parent_files("average-given", 2) == ["replications/mine/w/c c.safetensors"]
+    assert work.merge_files("average-given", 2) == ["replications/mine/w/c c.safetensors"]
     assert work.spec("average-given", 0) != work.spec("average-given", 1)
     assert "--data digits" in work.merge_arguments("average-given", 0)
 

@@ -201,7 +201,7 @@ def work(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_paper_starts_at_published_weights(work, tiny, tmp_path):
     assert work.train_arguments("net", 0).endswith(f"--start {TINY}")
-    assert work.start_files("net", 0) == []
+    assert work.train_files("net", 0) == [work.manifest("net")]
     words = ["train", *shlex.split(work.train_arguments("net", 0))]
     commands.run(parse([*words, "--seed", "0", "--device", "cpu", "--out", work.run("net", 0)]))
     there = store.read_json(tmp_path / work.run("net", 0) / "run.json")
@@ -219,7 +219,7 @@ def test_published_weights_are_members_beside_files(work, tiny, tmp_path):
     store.save_weights(own, state_of("timm:test_resnet", seed=3))
     subject = "average-pair"
     assert work.parents(subject, 0)[0] == TINY
-    assert work.parent_files(subject, 0) == [str(own.relative_to(tmp_path))]
+    assert work.merge_files(subject, 0) == [str(own.relative_to(tmp_path))]
     expected = [identity.file_spec(tiny), identity.file_spec(own)]
     assert [work._spec_of(of) for of in work._parents(subject, 0)] == expected
 

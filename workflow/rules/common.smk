@@ -1,4 +1,5 @@
 import functools
+import inspect
 import os
 import shlex
 import sys
@@ -82,9 +83,18 @@ def jobs_of(paper, profile):
     return checked(planning.Jobs, paper, profile, RESULTS)
 
 
-def jobs(wildcards):
-    """The jobs of the paper and profile that an output belongs to."""
-    return jobs_of(wildcards.paper, wildcards.profile)
+def ask(question):
+    """`question`, put to the jobs of the paper and profile that an output belongs to."""
+
+    def answer(wildcards):
+        return question(jobs_of(wildcards.paper, wildcards.profile), wildcards)
+
+    # Snakemake reads it a dozen times a job, and works it out anew where it is not set.
+    answer.__signature__ = WITH_WILDCARDS
+    return answer
+
+
+WITH_WILDCARDS = inspect.signature(lambda wildcards: None)
 
 
 @functools.cache
@@ -114,7 +124,7 @@ if resources.gpus_here():
 def needs(of):
     """The resources of a rule, from what `of` says that one of its jobs needs."""
     return {
-        "gpu": lambda w: of(w).gpu,
-        "mem_mb": lambda w: of(w).mem_mb,
-        "runtime": lambda w: of(w).runtime,
+        "gpu": ask(lambda jobs, w: of(jobs, w).gpu),
+        "mem_mb": ask(lambda jobs, w: of(jobs, w).mem_mb),
+        "runtime": ask(lambda jobs, w: of(jobs, w).runtime),
     }

@@ -1,7 +1,9 @@
 rule collect:
     input:
-        metrics=lambda w: [f"{name}.csv" for name in jobs(w).metrics()],
-        hits=lambda w: [f"{name}.hits.safetensors" for name in jobs(w).metrics()],
+        metrics=ask(lambda jobs, w: [f"{name}.csv" for name in jobs.metrics()]),
+        hits=ask(
+            lambda jobs, w: [f"{name}.hits.safetensors" for name in jobs.metrics()]
+        ),
     output:
         runs=f"{RUN}/runs.csv",
         hits=f"{RUN}/runs.hits.safetensors",

@@ -1,7 +1,6 @@
 rule merge:
     input:
-        parents=lambda w: jobs(w).parent_files(w.subject, int(w.seed)),
-        budget=lambda w: jobs(w).budget(w.subject, int(w.seed)) or [],
+        ask(lambda jobs, w: jobs.merge_files(w.subject, int(w.seed))),
     output:
         weights=f"{RUN}/merge/{{subject}}/s{{seed}}/model.safetensors",
         trace=f"{RUN}/merge/{{subject}}/s{{seed}}/trace.csv",
@@ -10,10 +9,10 @@ rule merge:
         f"{RUN}/logs/merge/{{subject}}/s{{seed}}.log",
     priority: 1
     resources:
-        **needs(lambda w: jobs(w).merge_need(w.subject, CONFIG.device)),
+        **needs(lambda jobs, w: jobs.merge_need(w.subject, CONFIG.device)),
     params:
-        arguments=lambda w: jobs(w).merge_arguments(w.subject, int(w.seed)),
-        code=lambda w: jobs(w).code(w.subject),
+        arguments=ask(lambda jobs, w: jobs.merge_arguments(w.subject, int(w.seed))),
+        code=ask(lambda jobs, w: jobs.code(w.subject)),
     shell:
         "mergesuite merge {params.arguments} --seed {wildcards.seed}"
         f" --out {RUN_QUOTED}/merge/{{wildcards.subject}}/s{{wildcards.seed}} 2> {{log:q}}"
@@ -21,16 +20,16 @@ rule merge:
 
 rule evaluate:
     input:
-        lambda w: jobs(w).measured_files(w.group, int(w.seed)),
+        ask(lambda jobs, w: jobs.measured_files(w.group, int(w.seed))),
     output:
         csv=f"{RUN}/evaluate/{{group}}/s{{seed}}.csv",
         hits=f"{RUN}/evaluate/{{group}}/s{{seed}}.hits.safetensors",
     log:
         f"{RUN}/logs/evaluate/{{group}}/s{{seed}}.log",
     resources:
-        **needs(lambda w: jobs(w).evaluate_need(w.group, CONFIG.device)),
+        **needs(lambda jobs, w: jobs.evaluate_need(w.group, CONFIG.device)),
     params:
-        arguments=lambda w: jobs(w).evaluate_arguments(w.group, int(w.seed)),
-        code=lambda w: jobs(w).evaluate_code(w.group),
+        arguments=ask(lambda jobs, w: jobs.evaluate_arguments(w.group, int(w.seed))),
+        code=ask(lambda jobs, w: jobs.evaluate_code(w.group)),
     shell:
         "mergesuite evaluate {params.arguments}" " --out {output.csv:q} 2> {log:q}"

@@ -12,8 +12,7 @@ rule data:
 
 rule train:
     input:
-        manifest=lambda w: jobs(w).manifest(w.model),
-        start=lambda w: jobs(w).start_files(w.model, int(w.seed)),
+        ask(lambda jobs, w: jobs.train_files(w.model, int(w.seed))),
     output:
         weights=f"{RUN}/train/{{model}}/s{{seed}}/model.safetensors",
         epochs=directory(f"{RUN}/train/{{model}}/s{{seed}}/epochs"),
@@ -23,10 +22,10 @@ rule train:
         f"{RUN}/logs/train/{{model}}/s{{seed}}.log",
     priority: 2
     resources:
-        **needs(lambda w: jobs(w).train_need(w.model, CONFIG.device)),
+        **needs(lambda jobs, w: jobs.train_need(w.model, CONFIG.device)),
     params:
-        arguments=lambda w: jobs(w).train_arguments(w.model, int(w.seed)),
-        code=lambda w: jobs(w).code(w.model),
+        arguments=ask(lambda jobs, w: jobs.train_arguments(w.model, int(w.seed))),
+        code=ask(lambda jobs, w: jobs.code(w.model)),
     shell:
         "mergesuite train {params.arguments} --seed {wildcards.seed}"
         f" --out {RUN_QUOTED}/train/{{wildcards.model}}/s{{wildcards.seed}} 2> {{log:q}}"

@@ -83,6 +83,7 @@ class Jobs:
         """The run folders of a subject."""
         return [self.run(subject, seed) for seed in self.seeds(subject)]
 
+    @remembered
     def weights(self, of: Checkpoint | Path) -> str:
         """The file with the weights of a run, or that a user has, or the name of published ones.
 
@@ -106,21 +107,24 @@ class Jobs:
         """The checkpoints that one merge reads."""
         return [self.weights(of) for of in self._parents(subject, seed)]
 
-    def parent_files(self, subject: str, seed: int) -> list[str]:
-        """The same as a job's inputs, each with its record, without which a run is not finished."""
+    def merge_files(self, subject: str, seed: int) -> list[str]:
+        """What a merge waits for: its parents, and the run whose budget it gets."""
         found = [file for of in self._parents(subject, seed) for file in self._files(of)]
-        return list(dict.fromkeys(found))
+        budget = self.budget(subject, seed)
+        return list(dict.fromkeys([*found, budget] if budget else found))
 
     def _files(self, of: Checkpoint | Path) -> list[str]:
-        """Weights and record of a run; the kept epochs of one training are one folder.
+        """The weights of a run, and its record, without which it is not finished.
 
-        Published weights are no input: whoever needs them first fetches them.
+        The kept epochs of one training are one folder. Published weights are no input: whoever
+        needs them first fetches them.
         """
         if isinstance(of, Path):
             return [] if foreign.is_weights(str(of)) else [self.weights(of)]
         run = self.run(of.subject, of.seed)
         return [f"{run}/epochs" if of.kept else self.weights(of), f"{run}/run.json"]
 
+    @remembered
     def _parents(self, subject: str, seed: int) -> list[Checkpoint | Path]:
         return self.paper.parents(self._parts(subject)[1], seed)
 
@@ -129,10 +133,10 @@ class Jobs:
         of = self.paper.start_of(model, seed)
         return None if of is None else self.weights(of)
 
-    def start_files(self, model: str, seed: int) -> list[str]:
-        """The same as a job's inputs: see `parent_files`."""
+    def train_files(self, model: str, seed: int) -> list[str]:
+        """What a training waits for: the manifest of its data, and the run that it starts at."""
         of = self.paper.start_of(model, seed)
-        return [] if of is None else self._files(of)
+        return [self.manifest(model), *([] if of is None else self._files(of))]
 
     def budget(self, subject: str, seed: int) -> str | None:
         """The run.json whose budget a merge gets."""
@@ -145,6 +149,7 @@ class Jobs:
         subject = f"{other}-{population}"
         return subject, seed if seed in self.seeds(subject) else replicate_of(seed)
 
+    @remembered
     def manifest(self, model: str) -> str:
         """The manifest of the data that a model is trained on."""
         return f"{self.data_folder}/{slug(self.paper.data_of(model))}.json"
