@@ -30,7 +30,7 @@ from tabulate import tabulate
 
 from mergesuite.core import frames
 from mergesuite.core.provenance import commit, processor
-from mergesuite.experiment import loading, spec
+from mergesuite.experiment import loading, spec, statements
 from mergesuite.judge import claimed, verdict
 from mergesuite.judge.compare import compare
 from mergesuite.stages import hits
@@ -129,7 +129,7 @@ def study(
 
 
 def truths(
-    paper: spec.Paper, found: dict[str, float], reported: dict[str, spec.Reported]
+    paper: spec.Paper, found: dict[str, float], reported: dict[str, statements.Reported]
 ) -> dict[str, Truth]:
     """What is true of each claim that has a difference in accuracy."""
     made = {}

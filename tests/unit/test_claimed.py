@@ -7,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mergesuite.errors import UserError
-from mergesuite.experiment import spec
+from mergesuite.experiment import statements
 from mergesuite.judge.claimed import claimed
 
 BASE = {"text": "t", "subject": "a-pair", "against": "b-pair"}
 
 
 def claim(**change):
-    return spec.Claim.model_validate(BASE | change)
+    return statements.Claim.model_validate(BASE | change)
 
 
 def row(name, value, metric="accuracy", unit="fraction"):
-    return spec.Reported(
+    return statements.Reported(
         id=name, table="T", row="", metric=metric, value=value, unit=unit, spread=None,
         spread_kind="none", n=None, source="p. 1", origin="paper", note="",
     )  # fmt: skip

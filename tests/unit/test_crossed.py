@@ -13,6 +13,7 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
 from mergesuite.judge.crossed import crossed
+from mergesuite.judge.stats import half_width
 
 
 def draws(rng, pairs, images, of_pair, of_image, rest, mean=0.0):
@@ -52,7 +53,7 @@ def test_images_that_differ_less_than_the_rest_makes_them_add_nothing():
 
 def test_the_parts_are_those_of_an_analysis_of_variance():
     pairs, images = 4, 30
-    x = draws(np.random.default_rng(5), pairs, images, 0.5, 0.4, 0.6, mean=1)
+    x = draws(np.random.default_rng(5), pairs, images, 0.5, 2.0, 0.6, mean=1)
     table = pd.DataFrame(
         [(p, i, x[p, i]) for p in range(pairs) for i in range(images)], columns=["p", "i", "x"]
     )
@@ -65,8 +66,9 @@ def test_the_parts_are_those_of_an_analysis_of_variance():
     assert found.effect.se == pytest.approx(math.sqrt(variance))
     assert found.images == pytest.approx(of_image - rest)
     assert found.pairs == pytest.approx(of_pair * pairs)
-    free = of_pair**2 / 3 + of_image**2 / 29 + rest**2 / 87
-    assert found.effect.df == pytest.approx(variance**2 / free)
+    student, normal = scipy_stats.t.ppf(0.975, 3), scipy_stats.norm.ppf(0.975)
+    half = math.sqrt(student**2 * of_pair + normal**2 * (of_image - rest))
+    assert found.effect.high - found.effect.mean == pytest.approx(half)
 
 
 def test_a_small_table_by_hand():
@@ -78,7 +80,10 @@ def test_a_small_table_by_hand():
     assert found.pairs == pytest.approx(2)  # (1 + 1) / (2 - 1)
     assert found.images == pytest.approx(4 / 3)  # (4 + 0 + 4) / (3 - 1) / 3
     assert found.effect.se == pytest.approx(math.sqrt(2 / 2 + 4 / 3))
-    assert found.effect.df == pytest.approx((1 + 4 / 3) ** 2 / (1 / 1 + (4 / 3) ** 2 / 2))
+    student, normal = math.tan(0.475 * math.pi), 1.959964  # of one degree of freedom, and none
+    half = math.sqrt(1 * student**2 + 4 / 3 * normal**2)
+    assert found.effect.high == pytest.approx(3 + half)
+    assert found.effect.low == pytest.approx(3 - half)
 
 
 @pytest.mark.parametrize("level", [0.95, 1 - 0.05 / 25])
@@ -98,6 +103,28 @@ def test_intervals_cover_what_they_say(parts, pairs, level):
     # Three standard errors of the simulation; more coverage than is said is no error.
     allowed = (1 - level) + 3 * math.sqrt(level * (1 - level) / studies)
     assert missed / studies <= allowed
+
+
+@pytest.mark.parametrize("level", [0.95, 1 - 0.05 / 7, 1 - 0.05 / 25])
+@pytest.mark.parametrize("pairs", [3, 5, 10, 20])
+@pytest.mark.parametrize("spread", [0.5, 2, 5, 10, 40])
+def test_no_spread_is_missed_more_often_than_the_level_says(spread, pairs, level):
+    """Mean squares drawn from their distributions; `spread` is the deviation of one pair, where the
+    choice of the images gives the mean one of 1.
+    """
+    rng, studies, images = np.random.default_rng(31), 400_000, 5000
+    both = 0.5 / pairs
+    of_pair = spread**2 / pairs + both
+
+    def square(expected, df):
+        return expected * rng.chisquare(df, studies) / df
+
+    by_image, by_both = square(1 + both, images - 1), square(both, (images - 1) * (pairs - 1))
+    by_pair = np.maximum(square(of_pair, pairs - 1), by_both)
+    half = half_width(by_pair, pairs - 1, by_image - by_both, level)
+    missed = (abs(rng.normal(0, math.sqrt(of_pair + 1), studies)) > half).mean()
+
+    assert missed <= (1 - level) + 4 * math.sqrt(level * (1 - level) / studies)
 
 
 def test_ternary_differences_are_covered_too():

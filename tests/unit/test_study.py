@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mergesuite.experiment import spec
+from mergesuite.experiment import spec, statements
 from mergesuite.judge.claimed import claimed
 from mergesuite.judge.evidence import evidence
 from mergesuite.judge.samples import CROSSED, PAIRED, UNPAIRED
@@ -57,7 +57,7 @@ def study(made, gains):
 
 
 def claim(subject, against):
-    return spec.Claim(text="it gains", subject=subject, against=against)
+    return statements.Claim(text="it gains", subject=subject, against=against)
 
 
 def test_a_leaky_search_is_judged_on_the_images_that_it_saw_and_says_so():

@@ -15,14 +15,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from mergesuite.errors import UserError, nearest
-from mergesuite.experiment import checks, recipe, settings, spec, yaml_file
+from mergesuite.experiment import checks, recipe, settings, spec, statements, yaml_file
 from mergesuite.experiment.shorthand import Controls, laid, likes, without_nulls, written_out
-from mergesuite.experiment.spec import BASE, OVERLAYS, PROFILES, Paper, Reported
+from mergesuite.experiment.spec import BASE, OVERLAYS, PROFILES, Paper
+from mergesuite.experiment.statements import Reported
 from mergesuite.experiment.strict import explain
 
 MODELS = (
-    Paper, spec.Cite, settings.Data, spec.Model, recipe.Recipe, spec.Population, spec.Method,
-    settings.Fitness, spec.Claim, Controls,
+    Paper, statements.Cite, settings.Data, spec.Model, recipe.Recipe, spec.Population, spec.Method,
+    settings.Fitness, statements.Claim, Controls,
 )  # fmt: skip
 """What a paper.yaml is made of: an unknown key in it may be meant for any of them."""
 KEYS = {key for model in MODELS for key in model.model_fields} | {

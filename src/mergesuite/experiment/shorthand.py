@@ -17,7 +17,7 @@ from pydantic import Field
 
 from mergesuite.errors import UserError, nearest
 from mergesuite.experiment.settings import Fitness
-from mergesuite.experiment.spec import Slug
+from mergesuite.experiment.statements import Slug
 from mergesuite.experiment.strict import Strict, checked
 
 Raw = dict[str, Any]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mergesuite.errors import UserError, nearest
-from mergesuite.experiment import spec
+from mergesuite.experiment import statements
 
 NEAR = 1.5
 """A factor counts as the claimed one within x/: this; papers give them in round numbers."""
@@ -41,7 +41,9 @@ class Claimed:
     slack: float = 0.0
 
 
-def claimed(name: str, claim: spec.Claim, reported: Mapping[str, spec.Reported]) -> Claimed:
+def claimed(
+    name: str, claim: statements.Claim, reported: Mapping[str, statements.Reported]
+) -> Claimed:
     """What the paper gives for a claim.
 
     Raises:
@@ -51,13 +53,13 @@ def claimed(name: str, claim: spec.Claim, reported: Mapping[str, spec.Reported])
     subject, against, difference = values(name, claim, reported)
     if claim.ratio is not None:
         effect = math.log(claim.ratio)
-        most = math.log(spec.MOST_FACTOR_OF_INTEREST)
+        most = math.log(statements.MOST_FACTOR_OF_INTEREST)
         interest = math.log(claim.interest) if claim.interest else min(most, effect / 2)
         least, slack = effect - math.log(NEAR), math.log(NEAR)
     else:
         sign = 1 if claim.direction == "higher" else -1
         effect = sign * difference if difference is not None and sign * difference > 0 else None
-        most = spec.MOST_OF_INTEREST if claim.metric == "accuracy" else math.inf
+        most = statements.MOST_OF_INTEREST if claim.metric == "accuracy" else math.inf
         default = min(most, effect / 2 if effect else math.inf)
         interest = claim.interest or default
         least, slack = (effect / 2 if effect else None), 0.0
@@ -75,7 +77,7 @@ def claimed(name: str, claim: spec.Claim, reported: Mapping[str, spec.Reported])
     return Claimed(subject, against, difference, effect, interest, because, least, slack)
 
 
-def _because(claim: spec.Claim, effect: float | None, interest: float) -> str:
+def _because(claim: statements.Claim, effect: float | None, interest: float) -> str:
     """Why the smallest effect of interest is what it is, in a few words."""
     if claim.because:
         return claim.because
@@ -85,7 +87,7 @@ def _because(claim: spec.Claim, effect: float | None, interest: float) -> str:
 
 
 def values(
-    name: str, claim: spec.Claim, reported: Mapping[str, spec.Reported]
+    name: str, claim: statements.Claim, reported: Mapping[str, statements.Reported]
 ) -> tuple[float | None, float | None, float | None]:
     """What the paper gives: subject (mean of its rows), against (the best), their difference.
 

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from mergesuite.core import frames
-from mergesuite.experiment import loading, spec
+from mergesuite.experiment import loading, spec, statements
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import by_image, collect, power
 from mergesuite.judge.calibration import calibration
@@ -49,7 +49,7 @@ FAMILIES = ("primary", "secondary")
 
 def compare(
     paper: spec.Paper,
-    reported: Mapping[str, spec.Reported],
+    reported: Mapping[str, statements.Reported],
     runs: pd.DataFrame,
     right: hits.Hits | None = None,
 ) -> pd.DataFrame:
@@ -96,12 +96,12 @@ def family_levels(paper: spec.Paper) -> dict[str, float]:
     return {family: 1 - ALPHA / max(1, len(found)) for family, found in asked.items()}
 
 
-def _question(claim: spec.Claim) -> tuple[str, ...]:
+def _question(claim: statements.Claim) -> tuple[str, ...]:
     return (claim.subject, claim.against, claim.metric, claim.split, claim.batchnorm)
 
 
 def _row(
-    study: Study, name: str, claim: spec.Claim, known: Claimed, level: float
+    study: Study, name: str, claim: statements.Claim, known: Claimed, level: float
 ) -> dict[str, Any]:
     found = measure(study, claim, level)
     known_of_it = evidence(study, claim, known, found, level)
@@ -114,7 +114,9 @@ def _row(
     )
 
 
-def _claimed(name: str, claim: spec.Claim, known: Claimed, outcome: Verdict) -> dict[str, Any]:
+def _claimed(
+    name: str, claim: statements.Claim, known: Claimed, outcome: Verdict
+) -> dict[str, Any]:
     where = where_of(claim)
     ratio = claim.ratio is not None
     return {
@@ -138,7 +140,9 @@ def _claimed(name: str, claim: spec.Claim, known: Claimed, outcome: Verdict) -> 
     }
 
 
-def _measured(claim: spec.Claim, main: Comparison, known: Evidence, level: float) -> dict[str, Any]:
+def _measured(
+    claim: statements.Claim, main: Comparison, known: Evidence, level: float
+) -> dict[str, Any]:
     effect = main.effect
     seen = power.detectable(main.variance, main.image_variance, effect.n, level)
     run = run_interval(main, level)
@@ -163,7 +167,7 @@ def _measured(claim: spec.Claim, main: Comparison, known: Evidence, level: float
     }
 
 
-def _by_image(study: Study, claim: spec.Claim) -> dict[str, Any]:
+def _by_image(study: Study, claim: statements.Claim) -> dict[str, Any]:
     found = by_image.ByImage()
     if same_images(study.paper, claim, claim.subject, claim.against):
         found = by_image.by_image(study.right, claim.subject, claim.against, claim.batchnorm)

@@ -3,8 +3,11 @@
 Pair r gains `x[r, i]` on image i (-1, 0 or 1; a mean over search seeds lies between). Images are
 the same for all pairs, so a t interval over pairs says nothing of other images. The model is
 `x = mean + pair + image + rest`, all but the mean random, its components estimated from the mean
-squares of a two-way analysis of variance (Searle, Casella and McCulloch 1992, chapter 4). The
-degrees of freedom are those of Satterthwaite (1946).
+squares of a two-way analysis of variance (Searle, Casella and McCulloch 1992, chapter 4).
+
+The half width squares and adds what either source alone would give: Student's of the pairs and the
+normal one of the images (Howe 1974; Zou and Donner 2008). One t distribution with Satterthwaite's
+degrees of freedom, estimated from few pairs, would miss up to four times as often as it says.
 
 Pairs differ by the rest at least: a mean square of pairs below that of the rest is chance, and is
 taken as equal to it. Without that, three pairs that happen to agree give too short an interval: one
@@ -19,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mergesuite.judge.stats import Effect, of_standard_error
+from mergesuite.judge.stats import Effect, degrees, half_width, of_standard_error
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,7 @@ def crossed(differences: ArrayLike, level: float, resolution: float = 0.0) -> Cr
         return Crossed(effect, between_pairs, 0.0, by_both * pairs)
     by_pair = max(by_pair, by_both)
     variance = by_pair + shared
-    terms = (
-        by_pair**2 / (pairs - 1),
-        by_image**2 / (images - 1),
-        by_both**2 / ((pairs - 1) * (images - 1)),
-    )
-    df = max(variance**2 / sum(terms), pairs - 1)
-    effect = of_standard_error(mean, math.sqrt(variance), df, pairs, level)
+    se = math.sqrt(variance)
+    df = degrees(half_width(by_pair, pairs - 1, shared, level) / se, pairs - 1, level)
+    effect = of_standard_error(mean, se, df, pairs, level)
     return Crossed(effect, by_pair * pairs, shared, by_both * pairs)

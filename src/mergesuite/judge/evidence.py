@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mergesuite.experiment import spec
+from mergesuite.experiment import spec, statements
 from mergesuite.judge import power
 from mergesuite.judge.claimed import Claimed
 from mergesuite.judge.samples import CROSSED, Comparison, have_pairs, run_interval
@@ -15,7 +15,7 @@ SHOWN = ("seconds",)
 
 
 def evidence(
-    study: Study, claim: spec.Claim, known: Claimed, found: Measured, level: float
+    study: Study, claim: statements.Claim, known: Claimed, found: Measured, level: float
 ) -> Evidence:
     """All that is known about a claim; `level` is the coverage of its intervals."""
     entry, main = study.paper.entry_of(claim.subject), found.main
@@ -59,7 +59,7 @@ def searched(study: Study, subject: str) -> str:
     return entry.fitness.batchnorm if entry and "fitness" in entry.model_fields_set else "-"
 
 
-def _untestable(claim: spec.Claim, main: Comparison) -> str:
+def _untestable(claim: statements.Claim, main: Comparison) -> str:
     if claim.metric in SHOWN:
         return f"{claim.metric} belong to the machine: they are shown and decide nothing"
     # Not exactly 0: logarithms of equal counts have a mean that is rounded.
@@ -68,20 +68,20 @@ def _untestable(claim: spec.Claim, main: Comparison) -> str:
     return ""
 
 
-def _twin(claim: spec.Claim, found: Measured) -> Twin | None:
+def _twin(claim: statements.Claim, found: Measured) -> Twin | None:
     if found.twin is None or found.excess is None:
         return None
     return Twin(*in_favour(claim, found.twin.effect), *in_favour(claim, found.excess.effect))
 
 
-def _remarks(study: Study, claim: spec.Claim, main: Comparison) -> tuple[str, ...]:
+def _remarks(study: Study, claim: statements.Claim, main: Comparison) -> tuple[str, ...]:
     """What a reader must know beside the verdict; empty where there is nothing."""
     seen = seen_images(study.paper, claim.subject) if main.spread_kind == CROSSED else None
     on = f"measured on the {seen} test images that the search saw" if seen else ""
     return on, _treatment(study, claim), _lacking(study, claim, main)
 
 
-def _treatment(study: Study, claim: spec.Claim) -> str:
+def _treatment(study: Study, claim: statements.Claim) -> str:
     """A word where a result is judged under another treatment than it was searched for."""
     optimised = searched(study, claim.subject)
     if optimised == "-" or where_of(claim).batchnorm in ("-", optimised):
@@ -89,7 +89,7 @@ def _treatment(study: Study, claim: spec.Claim) -> str:
     return f"the search optimised BatchNorm {optimised}, the claim is measured under another"
 
 
-def _missing(study: Study, claim: spec.Claim) -> tuple[str, ...]:
+def _missing(study: Study, claim: statements.Claim) -> tuple[str, ...]:
     """What has no numbers, and under which treatment it has some."""
     where, runs = where_of(claim), study.runs
     found = []
@@ -102,7 +102,7 @@ def _missing(study: Study, claim: spec.Claim) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _lacking(study: Study, claim: spec.Claim, main: Comparison) -> str:
+def _lacking(study: Study, claim: statements.Claim, main: Comparison) -> str:
     """A word on pairs that should be there and are not."""
     paper, n = study.paper, main.effect.n
     planned = len({spec.replicate_of(seed) for seed in paper.seeds(claim.subject)})

@@ -2,9 +2,9 @@
 
 The variance of a mean over pairs is `pairs / n + fixed`: what more pairs make smaller, and what
 they leave as it is, because all pairs are measured on the same test images. Power is that of a
-two-sided t interval to exclude zero on the side of the effect (noncentral t). Of its variance only
-the part of the pairs is a guess from few numbers, so its degrees of freedom are those of
-Satterthwaite (1946) with the part of the images, of which there are hundreds, taken as known.
+two-sided interval (`stats.half_width`) to exclude zero on the side of the effect: noncentral t. Of
+the variance only the part of the pairs is a guess from few numbers, so its degrees of freedom are
+those of Satterthwaite (1946) with the part of the images, of which there are hundreds, as known.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 
 from scipy import optimize, special
+
+from mergesuite.judge.stats import half_width
 
 POWER = 0.80
 MOST_PAIRS = 100_000
@@ -35,8 +37,8 @@ def power(effect: float, pairs: float, fixed: float, n: int, level: float) -> fl
     if se == 0:
         return 1.0
     df = _free(pairs, fixed, n)
+    bound = half_width(pairs / n, n - 1, fixed, level) / se
     # Not scipy.stats: the same numbers, and a report asks for thousands.
-    bound = special.stdtrit(df, 0.5 + level / 2)
     found = 1.0 - float(special.nctdtr(df, effect / se, bound))
     # It gives up far out in the tail, where power is 1.
     return found if math.isfinite(found) else 1.0
@@ -66,7 +68,7 @@ def detectable(pairs: float, fixed: float, n: int, level: float) -> float:
     def lacking(effect: float) -> float:
         return power(effect * se, pairs, fixed, n, level) - POWER
 
-    most = 2 * float(special.stdtrit(_free(pairs, fixed, n), 0.5 + level / 2)) + 3
+    most = 2 * float(half_width(pairs / n, n - 1, fixed, level)) / se + 3
     return optimize.root_scalar(lacking, bracket=(0.0, most), method="brentq").root * se
 
 

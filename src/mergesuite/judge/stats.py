@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,7 +43,31 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
 
 def quantile(level: float, df: float) -> float:
     """How many standard errors a two-sided t interval reaches to either side."""
+    if math.isinf(df):
+        return float(special.ndtri(0.5 + level / 2))
     return float(special.stdtrit(df, 0.5 + level / 2))
+
+
+def half_width(estimated: Any, df: float, known: Any, level: float) -> Any:
+    """Half the interval of a mean whose variance has two parts; arrays go elementwise.
+
+    Args:
+        estimated: the part that `df` degrees of freedom estimate.
+        df: these.
+        known: the part that so many estimate that it counts as known.
+        level: coverage of the interval.
+
+    Source: Howe 1974, equation 2.3; "square-and-add" of Zou and Donner 2008.
+    """
+    return np.sqrt(estimated * quantile(level, df) ** 2 + known * quantile(level, math.inf) ** 2)
+
+
+def degrees(errors: float, least: float, level: float) -> float:
+    """Degrees of freedom, `least` or more, at which a t interval reaches so many standard errors.
+
+    As with few that are known to be too few (n - 1) or so many that they make no difference.
+    """
+    return max(least, float(special.stdtridf(0.5 + level / 2, errors)))
 
 
 def of_standard_error(mean: float, se: float, df: float, n: int, level: float) -> Effect:

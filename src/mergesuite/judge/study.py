@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from mergesuite.errors import UserError
-from mergesuite.experiment import spec
+from mergesuite.experiment import spec, statements
 from mergesuite.judge import stats
 from mergesuite.judge.samples import (
     Comparison,
@@ -33,7 +33,7 @@ class Study:
     _known: dict[tuple[str, Where], dict[int, float]] = field(default_factory=dict, init=False)
     """What was asked for before: claims share subjects."""
 
-    def samples(self, claim: spec.Claim, subject: str) -> dict[int, float]:
+    def samples(self, claim: statements.Claim, subject: str) -> dict[int, float]:
         """Seed -> value of a subject where a claim is measured."""
         asked = subject, where_of(claim)
         if asked not in self._known:
@@ -61,19 +61,19 @@ class Measured:
         return [made for made in (self.main, self.twin, self.excess) if made]
 
 
-def where_of(claim: spec.Claim) -> Where:
+def where_of(claim: statements.Claim) -> Where:
     """Where a claim is measured; costs have neither split nor BatchNorm treatment."""
     if claim.metric in COSTS:
         return Where(claim.metric, "-", "-")
     return Where(claim.metric, "-" if claim.split == "none" else claim.split, claim.batchnorm)
 
 
-def twin_of(paper: spec.Paper, claim: spec.Claim) -> str | None:
+def twin_of(paper: spec.Paper, claim: statements.Claim) -> str | None:
     """The twin beside a leaky claim; what a search costs does not depend on what it looks at."""
     return None if claim.metric in COSTS else paper.twin_of(claim.subject)
 
 
-def measure(study: Study, claim: spec.Claim, level: float) -> Measured:
+def measure(study: Study, claim: statements.Claim, level: float) -> Measured:
     """Everything that the verdict on a claim needs, each interval at the same level."""
     main = compared(study, claim, claim.subject, claim.against, level)
     twin = twin_of(study.paper, claim)
@@ -87,7 +87,7 @@ def measure(study: Study, claim: spec.Claim, level: float) -> Measured:
 
 
 def compared(
-    study: Study, claim: spec.Claim, subject: str, against: str, level: float
+    study: Study, claim: statements.Claim, subject: str, against: str, level: float
 ) -> Comparison:
     """Two subjects compared as a claim compares; a ratio is turned so that above 1 is in favour.
 
@@ -129,7 +129,7 @@ def seen_images(paper: spec.Paper, subject: str) -> int | None:
     return entry.fitness.images if entry and entry.fitness.split == "test" else None
 
 
-def same_images(paper: spec.Paper, claim: spec.Claim, *names: str) -> bool:
+def same_images(paper: spec.Paper, claim: statements.Claim, *names: str) -> bool:
     """Whether a claim is about accuracies on test of paired results on one data set."""
     where = where_of(claim)
     on_test = (where.metric, where.split) == ("accuracy", "test")
@@ -137,7 +137,7 @@ def same_images(paper: spec.Paper, claim: spec.Claim, *names: str) -> bool:
     return on_test and a == b and have_pairs(paper, *names)
 
 
-def in_favour(claim: spec.Claim, effect: stats.Effect) -> tuple[float, float]:
+def in_favour(claim: statements.Claim, effect: stats.Effect) -> tuple[float, float]:
     """An interval, turned so that more is better for the claim and no effect is 0."""
     if claim.ratio is not None:
         return math.log(effect.low), math.log(effect.high)
