@@ -61,16 +61,23 @@ CAP = 1 << 30
 Row = dict[str, Any]
 
 
-def make(folder: Path, count: int) -> None:
-    """`count` JPEGs of the sizes and the weight that photographs of ImageNet have."""
-    splits = (("fit", 1), ("search", 8), ("test", 1))
+SCORED = {"fit": 1, "search": 8, "test": 1}
+"""Tenths of the images that go to each split, where most are scored on."""
+
+
+def make(folder: Path, count: int, splits: dict[str, int] = SCORED) -> None:
+    """`count` JPEGs of the sizes and the weight that photographs of ImageNet have.
+
+    The classes differ in one colour, so that a network can learn them.
+    """
     rng = np.random.default_rng(11)
-    for split, tenths in splits:
+    for split, tenths in splits.items():
         for label in range(CLASSES):
             (folder / split / str(label)).mkdir(parents=True, exist_ok=True)
         for number in tqdm(range(count * tenths // 10), f"making {split}", leave=False):
             height, width = rng.integers(300, 550, 2)
-            coarse = rng.integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
+            coarse = rng.integers(0, 200, (height // 16, width // 16, 3), dtype=np.uint8)
+            coarse[..., number % 3] += np.uint8(number % CLASSES * 6)
             smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
             pixels = np.asarray(smooth).astype(np.int16) + rng.integers(-24, 25, (height, width, 1))
             file = folder / split / str(number % CLASSES) / f"{number:06}.jpg"

@@ -16,6 +16,7 @@ from mergesuite.data.pictures import InMemory
 from mergesuite.errors import UserError
 from mergesuite.experiment.recipe import Recipe
 from mergesuite.experiment.settings import Data, Network
+from mergesuite.models.pointwise import thinned
 from mergesuite.stages import train
 from mergesuite.stages.schedules import learning_rate
 from mergesuite.stages.trainer import Trainer
@@ -227,15 +228,16 @@ def straight_line(settings):
                 share = mixing.beta(settings.mixup, settings.mixup)
                 partner = torch.from_numpy(mixing.permutation(len(index)))
                 inputs, other = share * inputs + (1 - share) * inputs[partner], labels[partner]
-            logits = net(inputs)
-            cross_entropy = functools.partial(
-                nn.functional.cross_entropy, logits, label_smoothing=settings.label_smoothing
-            )
-            loss = share * cross_entropy(labels)
-            if settings.mixup:
-                loss = loss + (1 - share) * cross_entropy(other)
-            optimiser.zero_grad()
-            loss.backward()
+            with thinned(net):  # it sums in another order at some sizes
+                logits = net(inputs)
+                cross_entropy = functools.partial(
+                    nn.functional.cross_entropy, logits, label_smoothing=settings.label_smoothing
+                )
+                loss = share * cross_entropy(labels)
+                if settings.mixup:
+                    loss = loss + (1 - share) * cross_entropy(other)
+                optimiser.zero_grad()
+                loss.backward()
             optimiser.step()
             total += float(loss.detach()) * len(index)
         losses.append(total / N)

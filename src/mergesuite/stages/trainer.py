@@ -24,6 +24,7 @@ from mergesuite.data.images import Normalise
 from mergesuite.data.pictures import Pictures
 from mergesuite.errors import UserError
 from mergesuite.experiment.recipe import Recipe
+from mergesuite.models.pointwise import thinned
 from mergesuite.stages.averages import Averages
 from mergesuite.stages.feed import Feed, Piece, Seen
 from mergesuite.stages.resume import Resume
@@ -94,7 +95,8 @@ class Trainer:
         examples = self.feed.seen(epoch, list(itertools.chain.from_iterable(pieces)))
         sums = torch.zeros(2, device=self.device)  # of the loss over images, and of hits
         steps = progress(zip(taken, pieces, strict=True), f"epoch {epoch + 1}", len(taken))
-        with streams.as_global(self.device, *self._stream, "dropout", epoch):
+        dropout = streams.as_global(self.device, *self._stream, "dropout", epoch)
+        with dropout, thinned(self.module):
             for step, (batch, mine) in enumerate(steps):
                 self.updates.begin(learning_rate(self.recipe, epoch, step, len(batches)))
                 for seen in itertools.islice(examples, len(mine)):
