@@ -170,7 +170,14 @@ class FurtherTraining(Method, ABC):
     """A method that trains the best parent on instead of merging."""
 
     mixes = False
-    images: int
+
+    @abstractmethod
+    def asked(self, fit: int) -> int:
+        """How many images to train on when the fit split has `fit`.
+
+        Raises:
+            UserError: nothing says how many, or two parameters do.
+        """
 
     @abstractmethod
     def recipe(self, images: int, fit: int) -> Recipe:
