@@ -86,7 +86,12 @@ class Population(Method, ABC):
     quiet: ClassVar[Mapping[str, Any]] = {}
     """Parameters under which a noisy method only mixes."""
     takes: ClassVar[int | None] = None
-    """Just so many parents; None: any number from the least that `start` accepts."""
+    """Just so many parents; None: any number from `least`."""
+    least: int = 1
+    """Fewer parents are refused."""
+    cost: ClassVar[str] = ""
+    """Candidates of a run, by its parameters and NP, the number of parents; the page of methods
+    shows this, and a contract test counts after it."""
     composes: ClassVar[bool] = False
     """Whether candidates are made anew by each `ask`, and none is kept."""
     rounds: ClassVar[bool] = False

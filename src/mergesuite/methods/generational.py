@@ -25,8 +25,8 @@ class Generational(Population):
     """
 
     generations: int
-    least: int = 4
-    """Parents that are needed."""
+    least = 4
+    cost = "generations * NP"
     synchronous: bool = True
     """Whether all trials are made before any is accepted, so that they take as much memory as the
     members; if not, each is selected before the next is bred."""
