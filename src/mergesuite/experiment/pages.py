@@ -58,9 +58,9 @@ def _source(entry: Method) -> Iterator[str]:
 
 
 def _facts(entry: Method) -> str:
-    return (
-        f"- Parents: {_parents(entry)}\n- Cost: {_cost(entry)}\n- File: `methods/{entry.module}.py`"
-    )
+    file = f"methods/{entry.module}.py"
+    link = f"[{file}](../src/mergesuite/{file})"
+    return f"- Parents: {_parents(entry)}\n- Cost: {_cost(entry)}\n- File: {link}"
 
 
 def _parents(entry: Method) -> str:
@@ -73,14 +73,18 @@ def _parents(entry: Method) -> str:
 
 
 def _cost(entry: Method) -> str:
+    """What a run asks for, as the class says it."""
     facts = entry.facts
+    found = []
     if entry.kind == "population":
-        found = f"`{facts['cost']}`" if facts["cost"] else "depends on the run"
-    else:
-        found = "training" if {"images", "epochs"} <= entry.params.model_fields.keys() else "none"
-    more = " and the parents' own scores" if facts["chooses"] else ""
-    once = ", and a pass over the fit images for BatchNorm" if facts["estimates"] else ""
-    return found + more + once
+        found.append(f"`{facts['cost']}`" if facts["cost"] else "as many candidates as it takes")
+    if {"images", "epochs"} <= entry.params.model_fields.keys():
+        found.append("training")
+    if facts["chooses"]:
+        found.append("the parents' own scores")
+    if facts["estimates"]:
+        found.append("a pass over the fit images for BatchNorm")
+    return ", ".join(found) or "none"
 
 
 def _table(entry: Method) -> str:

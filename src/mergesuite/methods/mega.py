@@ -31,7 +31,7 @@ class Mega(Population):
 
     Of `tournaments` winners only the first two are crossed (mega.py line 131); the others are
     drawn, as the released code draws them. The children of the last generation are not bred here:
-    the released code breeds and never scores them.
+    the released code breeds and never scores them. The cost is that of 2, 4, 8, ... parents.
     """
 
     least = 2
