@@ -39,7 +39,7 @@ FIT, SEARCH = 500, 100
 CHUNK = 50
 """Images per forward pass, in the plain loop too: the last digits of logits depend on it."""
 
-COUNTS = {"interpolation-grid": 2, "mega": 2, "cma-es": 2}
+COUNTS = {"interpolation-grid": 2, "mega": 2, "cma-es": 2, "sade": 6}
 RAND1BIN = {"variant": "rand1bin", "generations": GENERATIONS}
 SADE = {"variant": "sade", "generations": 10, "de_epochs": 2}
 LARGE = {"f_init": 0.5, "cr_init": 0.5}
@@ -49,6 +49,8 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "darwinian": [RAND1BIN, SADE],
     "cade": [{}, LARGE, {**LARGE, "synchronous": True, "forced": True, "schedule": 2}],
     "random-copy": [LARGE],
+    "evolver": [{}, {"synchronous": True, "reference": "random"}],
+    "sade": [{"learning": 5}],
     "sa-shade": [{}, {"variant": "named"}],
     "lshade-epsin": [{"evaluations": GENERATIONS * MEMBERS}],
     "cma-es": [{"evaluations": GENERATIONS * 6}],

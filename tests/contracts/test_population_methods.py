@@ -14,7 +14,9 @@ import pytest
 import torch
 
 from mergesuite.core.streams import generator
+from mergesuite.errors import UserError
 from mergesuite.experiment import declared
+from mergesuite.experiment.declared import method_fields
 from mergesuite.methods import create, named
 
 D = 12
@@ -171,6 +173,27 @@ def test_budget_is_spent_exactly(name, params):
     budget = method.budget
     asked, _ = run(method)
     assert asked == budget
+
+
+@every
+def test_a_run_asks_for_what_its_class_says_it_costs(name, params):
+    """The formula of `cost`, which the page of methods shows, against a run."""
+    vectors = parents()[: named(name).takes]
+    method = begun(name, params, vectors)
+    asked, _ = run(method)
+    assert method.cost, f"give {type(method).__name__} its `cost`: see methods.Population"
+    values = {field: getattr(method, field) for field in method_fields(name).params.model_fields}
+    assert asked == eval(method.cost, {"NP": len(vectors)}, values)
+
+
+@every
+def test_fewer_parents_than_the_least_are_refused(name, params):
+    method = create(name, **params)
+    few = parents(method.least - 1)
+    if not len(few):
+        pytest.skip("one parent is enough")
+    with pytest.raises(UserError):
+        method.start(few, sphere(few), generator("contract", name))
 
 
 @every

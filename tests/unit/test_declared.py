@@ -59,6 +59,9 @@ def test_what_is_read_agrees_with_the_class(name):
     assert cls.__module__ == f"mergesuite.methods.{entry.module}"
     assert entry.kind == ("population" if issubclass(cls, methods.Population) else "one-step")
     assert entry.summary == (inspect.getdoc(cls) or "").split("\n")[0]
+    assert "\n\n".join(entry.text) == inspect.getdoc(cls)
+    assert "\n\n".join(entry.above) == inspect.getdoc(inspect.getmodule(cls))
+    assert entry.facts == {fact: getattr(cls, fact, None) for fact in declared.SAID}
     hints = typing.get_type_hints(cls)
     real = {key: value for key, value in inspect.getmembers(cls) if isinstance(value, FieldInfo)}
     read = entry.params.model_fields
@@ -126,6 +129,7 @@ def test_nothing_here_needs_torch():
     code = (
         "import sys; from mergesuite.experiment import declared as d; d.methods(); d.families();"
         "d.datasets(); d.modules(build='resnet8', data='mnist', method='mega');"
+        "from mergesuite.experiment import pages; pages.text();"
         "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'sklearn')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mergesuite.experiment import declared, pages
 from mergesuite.experiment.config import Config, read_config
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,21 @@ def test_files_and_names_of_the_package_are_there(page):
 
     assert [f for f in files if not (ROOT / "src" / "mergesuite" / f).is_file()] == []
     assert [name for name in names if not exists(f"mergesuite{name}")] == []
+
+
+def test_the_page_of_methods_is_current():
+    page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+
+    assert page == pages.text(), f"run {pages.COMMAND}"
+
+
+def test_the_page_of_methods_links_to_each_and_says_what_each_parameter_is():
+    page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^### (.+)$", page, re.M)
+
+    assert sorted(headings) == sorted(re.findall(r"\]\(#([a-z0-9-]+)\)", page))
+    assert sorted(headings) == list(declared.methods())
+    assert [line for line in page.splitlines() if line.endswith("|  |")] == []
 
 
 def exists(name):

@@ -182,6 +182,26 @@ def test_a_control_takes_its_budget_from_a_run(parents, tmp_path):
     assert results[0][0]["budget"] == {"evaluations_asked": 8, "images_asked": 320}
 
 
+def test_training_on_for_epochs_is_so_many_times_the_fit_split(parents, tmp_path):
+    """Of one network too: so a merge is fine-tuned."""
+    fine = {"lr": 0.01, "batch": 20}
+    images = 2 * DATA.sizes["fit"]
+    for name, value in (("epochs", 2), ("images", images)):
+        how = {"use": "train-on", "params": {**fine, name: value}}
+        record, _ = merged(parents[:1], how, tmp_path / name)
+        assert record["cost"]["backward_images"] == images
+    one, other = (
+        store.load_weights(tmp_path / name / "model.safetensors") for name in ("epochs", "images")
+    )
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+@pytest.mark.parametrize("params", [{}, {"images": 40, "epochs": 1}])
+def test_training_on_is_told_once_how_long(parents, tmp_path, params):
+    with pytest.raises(UserError, match="set one of them, or budget_of"):
+        merged(parents[:1], {"use": "train-on", "params": params}, tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("name", "params"), [("random-search", {"evaluations": 3}), ("train-on", {"images": 3})]
 )

@@ -261,3 +261,14 @@ def test_random_search_keeps_the_first_of_equals_and_rejects_what_did_not_exceed
     method.tell(torch.tensor([9.0, 1.0, 1.0, 0.0]), torch.tensor([False, True, True, True]))
     assert torch.equal(method.best[0], points[1])
     assert method.best[1] == 1.0
+
+
+@pytest.mark.parametrize("members", [4, 5, 6, 7, 8])
+def test_shade_runs_on_few_members(members):
+    """What stands in a spec: nothing but `generations`, and as many parents as were trained."""
+    vectors = torch.randn(members, 12, generator=generator("test", "few", members))
+    method = create("shade", generations=20)
+    method.start(vectors, sphere(vectors), generator("test", "few run", members))
+    finish(method, sphere)
+    assert method.best[1] > float(sphere(vectors).max())
+    assert len(method.state()["archive"]) <= members

@@ -102,6 +102,10 @@ def test_a_profile_is_laid_over_the_base(tmp_path):
             "budget_of and params.images both say how much: remove one",
         ),
         (
+            {"methods": {"t": {"use": "train-on", "budget_of": "mega", "params": {"epochs": 9}}}},
+            "budget_of and params.epochs both say how much: remove one",
+        ),
+        (
             {"methods": {"t": {"use": "train-on", "budget_of": "mega"}}},
             "mega is not run on epochs, so there is no budget for t-epochs",
         ),

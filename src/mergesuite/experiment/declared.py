@@ -29,6 +29,8 @@ KINDS: dict[str, Kind] = {
     "FurtherTraining": "one-step",
 }
 """Base class -> kind of method."""
+SAID = ("cost", "least", "takes", "chooses", "mixes", "noisy", "estimates")
+"""What the class of a method may say of it: see `methods.Population`."""
 FACTS = ("classes", "size", "splits", "origin", "cite")
 """What a data set declares: classes, image side in pixels, images per split, where from, whose."""
 
@@ -39,7 +41,15 @@ TEST_FACTS = ("of", "severities", "origin", "cite")
 
 @dataclass(frozen=True)
 class Method:
-    """One registered method. `cite` is the citation itself; `params` checks its parameters."""
+    """One registered method.
+
+    Attributes:
+        cite: the citation itself.
+        params: checks its parameters.
+        text: the paragraphs of its docstring.
+        above: those of its file's.
+        facts: what its class says of each of `SAID`; None where it says nothing.
+    """
 
     name: str
     cite: str
@@ -48,6 +58,9 @@ class Method:
     summary: str
     module: str
     params: type[BaseModel]
+    text: tuple[str, ...]
+    above: tuple[str, ...]
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -196,6 +209,9 @@ def _method(found: Declaration) -> Method:
         summary=found.summary,
         module=found.module,
         params=create_model(name, __config__=strict, **source.fields(found.node.name)),
+        text=tuple(found.paragraphs),
+        above=tuple(found.above),
+        facts={fact: source.attribute(found.node.name, fact) for fact in SAID},
     )
 
 

@@ -56,6 +56,16 @@ class Declaration:
         return (ast.get_docstring(self.node) or "").partition("\n")[0]
 
     @property
+    def paragraphs(self) -> list[str]:
+        """Those of its docstring."""
+        return _paragraphs(self.node)
+
+    @property
+    def above(self) -> list[str]:
+        """Those of its file's docstring."""
+        return _paragraphs(self.source.tree)
+
+    @property
     def name(self) -> Any:
         """The first argument of the decorator."""
         if not self.call.args:
@@ -93,6 +103,10 @@ def declarations(folder: str, decorator: str) -> Iterator[Declaration]:
                 if not isinstance(call, ast.Call):
                     raise source.unreadable(call, f"@{decorator} needs arguments")
                 yield Declaration(source, node, call)
+
+
+def _paragraphs(node: ast.ClassDef | ast.FunctionDef | ast.Module) -> list[str]:
+    return (ast.get_docstring(node) or "").split("\n\n")
 
 
 @functools.cache
@@ -238,6 +252,14 @@ class Source:
         if isinstance(value.func, ast.Attribute):
             return value.func.attr == "Field"
         return self._imports.get(value.func.id, ("", ""))[1] == "Field"
+
+    def attribute(self, name: str, key: str) -> Any:
+        """What a class or the nearest of its bases gives `key`; None where none does."""
+        for cls in self._stand_in(name).__mro__[:-1]:
+            line: Line | None = vars(cls)["lines"].get(key)
+            if line and isinstance(line.value, ast.expr):
+                return line.source.value(line.value)
+        return None
 
     def fields(self, name: str) -> dict[str, Any]:
         """`{name: (type, FieldInfo)}` of the `Field`s of a class and of its bases.

@@ -130,7 +130,7 @@ class Method(Merge):
                 f"method {self.use} has no parameter `evaluations` or `images`, so no budget to "
                 "set: remove budget_of"
             )
-        if said := [name for name in budgets if name in self.params]:
+        if said := [name for name in (*budgets, "epochs") if name in self.params]:
             raise ValueError(
                 f"budget_of and params.{said[0]} both say how much: remove one "
                 "(in a profile: budget_of: null)"

@@ -86,7 +86,12 @@ class Population(Method, ABC):
     quiet: ClassVar[Mapping[str, Any]] = {}
     """Parameters under which a noisy method only mixes."""
     takes: ClassVar[int | None] = None
-    """Just so many parents; None: any number from the least that `start` accepts."""
+    """Just so many parents; None: any number from `least`."""
+    least: int = 1
+    """Fewer parents are refused."""
+    cost: ClassVar[str] = ""
+    """Candidates of a run, by its parameters and NP, the number of parents; the page of methods
+    shows this, and a contract test counts after it."""
     composes: ClassVar[bool] = False
     """Whether candidates are made anew by each `ask`, and none is kept."""
     rounds: ClassVar[bool] = False
@@ -170,7 +175,14 @@ class FurtherTraining(Method, ABC):
     """A method that trains the best parent on instead of merging."""
 
     mixes = False
-    images: int
+
+    @abstractmethod
+    def asked(self, fit: int) -> int:
+        """How many images to train on when the fit split has `fit`.
+
+        Raises:
+            UserError: nothing says how many, or two parameters do.
+        """
 
     @abstractmethod
     def recipe(self, images: int, fit: int) -> Recipe:

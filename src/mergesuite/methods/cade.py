@@ -1,6 +1,6 @@
 """CADE: differential evolution with cosine-annealed F and CR, and its control.
 
-Read `annealed` (the schedules), then `Cade._breed` and `Cade.tell`.
+Read `annealed` (the schedules), then `Cade._breed` and `Cade._turn`.
 
 Source: Jiang et al. 2024 (the paper's body was not available); released code CADE4SNN at commit
 154a63c: `de.py` lines 67-104 and `main_cosde.py` lines 165-203. Deviations: a parent keeps its
@@ -11,7 +11,6 @@ parent whose score is NaN at the start counts as the worst.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -81,18 +80,13 @@ class Cade(Generational):
     forced: bool = Field(False, description="always take one coordinate; not in the released code")
     granular: bool = Field(True, description="CR on the 2^-24 grid of float32 random numbers")
 
-    saved = ("_F", "_CR", "_next", "_improved", "_stayed")
+    saved = ("_F", "_CR", "_improved", "_stayed")
     ties = False
 
     def _begin(self) -> None:
         self._F, self._CR = self.f_init, self.cr_init
-        self._next = 0  # member whose trial is due
         self._improved = 0  # accepted trials of this generation
         self._stayed = 0  # counter q of schedule 4
-
-    def _targets(self) -> Sequence[int]:
-        """The next member, or all."""
-        return range(len(self.pool)) if self.synchronous else [self._next]
 
     def _breed(self, i: int) -> Tensor:
         """The trial against member `i`: donor x_r2 + F (x_r0 - x_r1) (de.py lines 68-83)."""
@@ -110,20 +104,16 @@ class Cade(Generational):
         take = self.rng.mask("mask", d, granular_rate(self._CR) if self.granular else self._CR)
         return force(take, self.rng.integer("forced", d)) if self.forced else take
 
-    def tell(self, scores: Tensor, exceeded: Tensor) -> None:
-        """Select strictly (de.py line 101); after the last member, step the schedule."""
-        targets = self._targets()
-        self._improved += int(self.pool.select(targets, scores, exceeded).sum())
-        self._next += len(targets)
-        if self._next == len(self.pool):
-            self._step()
-            self._generation, self._next, self._improved = self._generation + 1, 0, 0
+    def _learn(self, accepted: Tensor, gains: Tensor) -> None:
+        """Count what was accepted, strictly (de.py line 101)."""
+        self._improved += int(accepted.sum())
 
-    def _step(self) -> None:
+    def _turn(self) -> None:
         """F and CR of the next generation (main_cosde.py lines 165-203)."""
-        if self.schedule == "constant" or (self.schedule == 1 and self._improved):
+        improved, self._improved = self._improved, 0
+        if self.schedule == "constant" or (self.schedule == 1 and improved):
             return
-        if self.schedule == 4 and self._improved > 1:
+        if self.schedule == 4 and improved > 1:
             self._stayed += 1
             return
         phase = (self._generation - self._stayed) / (self.period or PERIODS[self.schedule])

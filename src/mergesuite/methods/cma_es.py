@@ -40,6 +40,8 @@ class CmaEs(Population):
     stream's start and all scores told, from which `restore` repeats the run (k is small).
     """
 
+    least = 2
+    cost = "evaluations"
     composes = True
     trials = ({"evaluations": 64}, {"evaluations": 21, "sigma": 0.3})
 
@@ -48,7 +50,7 @@ class CmaEs(Population):
 
     def start(self, parents: Tensor, fitness: Tensor, rng: torch.Generator | DrawSource) -> None:
         """Begin with `parents` `(k, d)`, k >= 2; their scores are not used."""
-        self._parents, self.rng = started(parents, rng, least=2, name=self.name)
+        self._parents, self.rng = started(parents, rng, least=self.least, name=self.name)
         self._origin = self.rng.state()
         self._told: list[list[float]] = []
         self._best: tuple[list[float] | None, float] = (None, -math.inf)

@@ -61,6 +61,8 @@ class Darwinian(Generational):
     generations: int = Field(10, ge=1, description="per DE epoch (de_iters 10, train.sh)")
     de_epochs: int = Field(1, ge=1, description="times that the fitness images are drawn")
 
+    least = 6
+    cost = "(generations * de_epochs + de_epochs - 1) * NP"
     saved = ("epoch", "_rescoring", "_p", "_CRm", "_history")
 
     def __init__(self, **params: Any) -> None:

@@ -21,13 +21,15 @@ from mergesuite.methods.pool import Pool, spread
 class Generational(Population):
     """A population whose members each compete with a trial in every generation.
 
-    Synchronous: all trials are made before any is accepted, so they take as much memory as the
-    members. No tensor is changed in place, so that a saved state may share them all.
+    No tensor is changed in place, so that a saved state may share them all.
     """
 
     generations: int
-    least: int = 4
-    """Parents that are needed."""
+    least = 4
+    cost = "generations * NP"
+    synchronous: bool = True
+    """Whether all trials are made before any is accepted, so that they take as much memory as the
+    members; if not, each is selected before the next is bred."""
     ties: bool = True
     """Whether a trial wins with a score equal to its parent's, as in the textbook."""
     saved: ClassVar[tuple[str, ...]] = ()
@@ -37,6 +39,7 @@ class Generational(Population):
         """Begin with `parents` `(NP, d)`, NP >= `least`, and their scores."""
         self.pool, self.rng = Pool.begin(parents, fitness, rng, least=self.least, name=self.name)
         self._generation = 1
+        self._next = 0  # the member whose trial is due
         self._made: list[Any] = []  # how each waiting trial was made
         self._begin()
 
@@ -55,7 +58,7 @@ class Generational(Population):
 
     def _targets(self) -> Sequence[int]:
         """The members that the next trials compete with."""
-        return range(len(self.pool))
+        return range(len(self.pool)) if self.synchronous else [self._next]
 
     def ask(self) -> Proposal | None:
         """One trial per target."""
@@ -73,13 +76,22 @@ class Generational(Population):
 
     def tell(self, scores: Tensor, exceeded: Tensor) -> None:
         """Select, and learn from it."""
-        before = self.pool.scores
-        accepted = self.pool.select(self._targets(), scores, exceeded)
-        self._learn(accepted, self.pool.scores - before)
-        self._generation += 1
+        before, targets = self.pool.scores, list(self._targets())
+        accepted = self.pool.select(targets, scores, exceeded)
+        self._learn(accepted, (self.pool.scores - before)[targets])
+        self._next += len(targets)
+        if self._next == len(self.pool):
+            self._turn()
+            self._generation, self._next = self._generation + 1, 0
 
     def _learn(self, accepted: Tensor, gains: Tensor) -> None:
-        """Adapt to which trials were accepted `(NP,)` and by how much the scores rose `(NP,)`."""
+        """Adapt to which of the trials were accepted `(n,)` and how much their scores rose `(n,)`.
+
+        Called after each `tell`: synchronous, once in a generation.
+        """
+
+    def _turn(self) -> None:
+        """What ends a generation, whose number still holds."""
 
     def trace(self) -> dict[str, float]:
         """Best and mean score, and the generation."""
@@ -98,7 +110,7 @@ class Generational(Population):
         self.rng.restore(state["rng"])
 
     def _names(self) -> tuple[str, ...]:
-        return ("_generation", "_made", *self.saved)
+        return ("_generation", "_next", "_made", *self.saved)
 
 
 def _copied(value: Any) -> Any:

@@ -17,6 +17,8 @@ class InterpolationGrid(Population):
     """The best of equally spaced points of the segment between two parents, both ends included."""
 
     takes = 2
+    least = 2
+    cost = "points"
     composes = True
     rounds = True
 
@@ -28,7 +30,7 @@ class InterpolationGrid(Population):
         Raises:
             UserError: not exactly two parents.
         """
-        self._parents, self.rng = started(parents, rng, least=2, name=self.name)
+        self._parents, self.rng = started(parents, rng, least=self.least, name=self.name)
         if len(parents) != 2:
             raise UserError(
                 f"interpolation-grid needs 2 parents, found {len(parents)}: "

@@ -24,11 +24,12 @@ class LAWA(Population):
     window wins.
     """
 
+    cost = "NP"
     composes = True
 
     def start(self, parents: Tensor, fitness: Tensor, rng: torch.Generator | DrawSource) -> None:
         """Begin with `parents` `(k, d)`, the latest last; their scores are measured anew."""
-        self._parents, self.rng = started(parents, rng, least=1, name=self.name)
+        self._parents, self.rng = started(parents, rng, least=self.least, name=self.name)
         self._next, self._best = 1, (1, -torch.inf)
 
     def _mean(self, window: int) -> Tensor:

@@ -61,6 +61,7 @@ class LshadeEpsin(SuccessHistory):
     best_share: float = Field(0.11, gt=0, le=1, description="p of p-best")
     archive: float = Field(1.4, ge=0, description="archived parents per member")
 
+    cost = "evaluations"
     names = ("F", "CR", "freq")
     saved = ("_archive", "_sizes", "generations")
 

@@ -31,9 +31,11 @@ class Mega(Population):
 
     Of `tournaments` winners only the first two are crossed (mega.py line 131); the others are
     drawn, as the released code draws them. The children of the last generation are not bred here:
-    the released code breeds and never scores them.
+    the released code breeds and never scores them. The cost is that of 2, 4, 8, ... parents.
     """
 
+    least = 2
+    cost = "(NP - 1) * (population + (generations - 1) * (population - 1))"
     noisy = True
     quiet: ClassVar = {"mutation_rate": 0}
     rounds = True
@@ -58,7 +60,7 @@ class Mega(Population):
             UserError: fewer than two parents; an odd number in some level with `odd="refuse"`; or a
                 population smaller than a tournament.
         """
-        level, self.rng = started(parents, rng, least=2, name=self.name)
+        level, self.rng = started(parents, rng, least=self.least, name=self.name)
         if self.population < self.tournament_size:
             raise UserError(
                 f"method mega: tournament_size {self.tournament_size} is larger than "

@@ -61,6 +61,13 @@ class Pool:
         """The first member with the highest score."""
         return int(self.scores.nan_to_num(nan=-torch.inf, neginf=-torch.inf).argmax())
 
+    def rival(self, i: int) -> int:
+        """The first with the highest score among the others of member `i`."""
+        scores = self.scores.nan_to_num(nan=-torch.inf, neginf=-torch.inf)
+        scores[i] = -torch.inf
+        top = int(scores.argmax())
+        return top if top != i else int(i == 0)  # all others at -inf: the first of them
+
     @property
     def best(self) -> tuple[Tensor, float]:
         """The leader and its score; selection never lowers a score, so none was ever better."""

@@ -28,6 +28,8 @@ class RandomSearch(Population):
     Two vectors and one batch are all the memory beside the parents.
     """
 
+    least = 2
+    cost = "evaluations"
     noisy = True
     quiet: ClassVar = {"mutation": "none"}
     trials = (
@@ -44,7 +46,7 @@ class RandomSearch(Population):
 
     def start(self, parents: Tensor, fitness: Tensor, rng: torch.Generator | DrawSource) -> None:
         """Begin with `parents` `(k, d)`, k >= 2; scores are used only with `include_parents`."""
-        self._parents, self.rng = started(parents, rng, least=2, name=self.name)
+        self._parents, self.rng = started(parents, rng, least=self.least, name=self.name)
         self._done = 0
         self._trials: Tensor | None = None
         self._best, self._score = self._parents[0], -math.inf

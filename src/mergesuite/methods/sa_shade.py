@@ -113,7 +113,7 @@ class SaShade(Generational):
         rng, members = self.rng, self.pool.vectors
         k = rng.categorical("strategy", self._p)
         r1 = others(rng, "r1", len(members), i, 1)[0]
-        top = self._best_other(i)
+        top = self.pool.rival(i)  # lines 372-377
         made: dict[str, Any] = {
             "k": k,
             "rule": "trig",
@@ -135,13 +135,6 @@ class SaShade(Generational):
         if self._named:
             take = force(take, rng.integer("forced", len(x)))
         return cross(x, take, donor(x, *terms), self.mutable)
-
-    def _best_other(self, i: int) -> int:
-        """The first maximum among the others (lines 372-377)."""
-        scores = self.pool.scores.clone()
-        scores[i] = -torch.inf
-        top = int(scores.argmax())
-        return top if top != i else int(i == 0)  # all others at -inf: the first of them
 
     def _breed_trigonometric(self, i: int, r1: int, top: int) -> Tensor:
         """Strategy 4, without crossover (lines 173-188)."""

@@ -21,6 +21,7 @@ class GreedySoup(Population):
     of ingredients is an alias, so a rejected candidate stays in and an accepted one counts twice.
     """
 
+    cost = "NP - 1"
     composes = True
 
     keep: Literal["equal", "higher"] = Field("equal", description="a candidate stays at this score")
@@ -28,7 +29,7 @@ class GreedySoup(Population):
 
     def start(self, parents: Tensor, fitness: Tensor, rng: torch.Generator | DrawSource) -> None:
         """Begin with `parents` `(k, d)` and their scores `(k,)`; the best is the first soup."""
-        self._parents, self.rng = started(parents, rng, least=1, name=self.name)
+        self._parents, self.rng = started(parents, rng, least=self.least, name=self.name)
         scores = torch.nan_to_num(fitness.double(), nan=-torch.inf, posinf=-torch.inf)
         self._order = scores.argsort(descending=True, stable=True).tolist()
         self._soup = [self._order[0]]

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from mergesuite.errors import UserError
 from mergesuite.experiment.recipe import Recipe
 from mergesuite.methods import FurtherTraining, method
 
@@ -17,6 +18,9 @@ class TrainOn(FurtherTraining):
     saves by rejecting early and by remembering is not taken off, so the budget is known beforehand
     and is not a matter of luck.
 
+    Instead of that budget, `images` or `epochs` may say how much. With `epochs` it is fine-tuning
+    too: of the one member of a population that is another entry's result.
+
     The optimiser starts anew; its state is not part of a checkpoint.
     """
 
@@ -24,6 +28,20 @@ class TrainOn(FurtherTraining):
     lr: float = Field(0.001, gt=0, description="learning rate, constant")
     batch: int = Field(256, ge=2, description="images per update")
     images: int = Field(0, ge=0, description="images to train on; 0: those of budget_of")
+    epochs: int = Field(0, ge=0, description="the same as times through the fit split; 0: images")
+
+    def asked(self, fit: int) -> int:
+        """How many images to train on when the fit split has `fit`.
+
+        Raises:
+            UserError: neither `images` nor `epochs` is set, or both are.
+        """
+        if bool(self.images) == bool(self.epochs):
+            raise UserError(
+                f"method train-on has images={self.images} and epochs={self.epochs}: set one of "
+                "them, or budget_of in the spec"
+            )
+        return self.images or self.epochs * fit
 
     def recipe(self, images: int, fit: int) -> Recipe:
         """The recipe for `images` images when the fit split has `fit`."""

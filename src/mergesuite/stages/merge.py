@@ -252,14 +252,13 @@ def _train_on(
     resume: Resume,
 ) -> None:
     """Train the loaded (best) parent on."""
-    if not method.images:
-        raise UserError("method train-on needs a budget: set images, or budget_of in the spec")
     fit = problem.pictures("fit")
-    recipe = method.recipe(method.images, len(fit))
+    images = method.asked(len(fit))
+    recipe = method.recipe(images, len(fit))
     trainer = Trainer(
         module, recipe, fit, normalise=problem.normalise, stream=("train-on", seed), meter=meter
     )
-    train(trainer, resume, meter=meter, images=method.images)
+    train(trainer, resume, meter=meter, images=images)
 
 
 def _on_cpu(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
