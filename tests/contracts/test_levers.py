@@ -53,7 +53,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "lshade-epsin": [{"evaluations": GENERATIONS * MEMBERS}],
     "cma-es": [{"evaluations": GENERATIONS * 6}],
     "affine": [{"evaluations": GENERATIONS * 6}, {"evaluations": 60, "per": "tensor"}],
-    "lcsc": [{"evaluations": GENERATIONS * 6, "children": 6, "elite": 4}],
+    "lcsc": [{"evaluations": GENERATIONS * 6, "population": 6, "elite": 4}],
     "random-search": [
         {"evaluations": GENERATIONS * MEMBERS, "batch": MEMBERS, "mutation": "tensor"}
     ],

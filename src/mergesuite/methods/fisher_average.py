@@ -63,7 +63,7 @@ class FisherAverage(OneStep):
         total = torch.zeros(parents.shape[1], dtype=torch.float64, device=parents.device)
         for i in range(len(parents)):
             total += self._weight(i)
-        mixed = parents[0].double()
+        mixed = parents[0].to(torch.float64, copy=True)
         for i in range(1, len(parents)):
             share = torch.where(total > 0, self._weight(i) / total, 1 / len(parents))
             if self.statistics is not None:

@@ -37,7 +37,7 @@ class Lcsc(Population):
 
     Source: the evolutionary search of Liu et al. (2024): the population begins with exponential
     averages of the checkpoints; of the best `elite` of all that was scored two parents are drawn,
-    crossed and mutated, `children` times a generation; the children join. k - 1 coefficients are
+    crossed and mutated, `population` times a generation; the children join. k - 1 coefficients are
     searched, and the first checkpoint has what is left to 1.
 
     Deviations: without their code, the forms of the operators and all sizes are ours. Crossover
@@ -51,12 +51,12 @@ class Lcsc(Population):
 
     composes = True
     trials = (
-        {"evaluations": 64, "children": 8},
-        {"evaluations": 21, "children": 4, "elite": 2, "sd": 0.5},
+        {"evaluations": 64, "population": 8},
+        {"evaluations": 21, "population": 4, "elite": 2, "sd": 0.5},
     )
 
     evaluations: int = Field(200, ge=1, description="sets of coefficients in all")
-    children: int = Field(20, ge=1, description="children of a generation; ours")
+    population: int = Field(20, ge=1, description="children of a generation; ours")
     elite: int = Field(10, ge=2, description="best sets, which may be parents; ours")
     sd: float = Field(0.1, ge=0, description="standard deviation of the mutation; ours")
 
@@ -88,7 +88,7 @@ class Lcsc(Population):
         if not self._asked and not self._generation:
             self._asked = self._averages()[:left]
         elif not self._asked:
-            self._asked = [self._child() for _ in range(min(self.children, left))]
+            self._asked = [self._child() for _ in range(min(self.population, left))]
         full = len(self._elite) == self.elite
         bar = self._elite[-1][1] if full else -math.inf
         return Proposal(

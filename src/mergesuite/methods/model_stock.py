@@ -7,6 +7,7 @@ Source: Jang, Yun & Han 2024, arXiv 2403.19522. Their repository, github.com/nav
 from itertools import combinations
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -57,7 +58,7 @@ class ModelStock(OneStep):
             )
         first = self.anchor == "first"
         anchor, tuned = (parents[0], parents[1:]) if first else (parents[-1], parents[:-1])
-        mixed = anchor.double()
+        mixed = anchor.to(torch.float64, copy=True)
         start = 0
         for size in self.tensors or [len(anchor)]:
             part = slice(start, start + size)

@@ -33,9 +33,9 @@ def squared_gradients(
     """The mean over images of the squared gradients of log-probabilities, for each network.
 
     Source: Matena & Raffel (2022); `expected` is what their released code computes
-    (github.com/mmatena/model_merging, commit 46802f9, `fisher.py` lines 16-45). Networks are in eval mode. One image at a time, for the square of a
-    sum of gradients is not what is wanted: on a CPU that costs no more than batches by `vmap`, and
-    spiking neurons allow nothing else.
+    (github.com/mmatena/model_merging, commit 46802f9, `fisher.py` lines 16-45). Networks are in
+    eval mode. One image at a time, for the square of a sum of gradients is not what is wanted: on a
+    CPU that costs no more than batches by `vmap`, and spiking neurons allow nothing else.
 
     Random streams: `fisher` with the seed chooses the images, without replacement and the same for
     all; `fisher labels` with the seed and the number of the network draws labels.
