@@ -149,7 +149,7 @@ def test_a_remembered_score_is_not_that_of_other_statistics(
 
 def test_what_lies_beyond_the_parents_has_no_negative_variance(parents, tmp_path):
     """The best is clamped as its candidate was; as released it is not, and then has no score."""
-    how = {"use": "affine", "params": {"evaluations": 30, "sigma": 10.0}, "fitness": METRIC}
+    how = {"use": "affine", "params": {"evaluations": 30, "sigma": 100.0}, "fitness": METRIC}
     record, _ = merged(parents, how, tmp_path / "clean")
     weights = store.load_weights(tmp_path / "clean/model.safetensors")
     variances = [weights[name] for name in weights if name.endswith("running_var")]

@@ -29,8 +29,8 @@ class Affine(CoefficientSearch):
     plane, or with `per: tensor` in the product of its projections on the tensors.
 
     Beyond the parents a running variance of BatchNorm can turn negative. The driver lifts it to
-    zero but under protocol `released`, where such a candidate has no score and loses; protocol
-    `clean` estimates statistics anew, so that there is nothing to lift.
+    zero, but under protocol `released`, where such a candidate has no score and loses. A clean
+    fitness has `batchnorm: re-estimate`: then no score depends on what was lifted.
     """
 
     sigma: float = Field(

@@ -29,8 +29,8 @@ class ModelStock(OneStep):
     the centre of all fine-tunings: its difference to each of the k is orthogonal to the way from w0
     to any other.
 
-    Which parent is pre-trained is its place: `anchor`. List it first in the population, and give
-    the others a recipe that starts at it.
+    Which parent is pre-trained is its place among them, `anchor`: list it first in the `models` or
+    `files` of a population, followed by networks whose training started at it.
 
     Deviations: a layer is a tensor of the state dict. For k > 2, where the text has one angle, cos
     is the mean over pairs. t is kept within [0, 1]: the text has acute angles, and at obtuse ones t
