@@ -9,8 +9,8 @@ import torch
 from mergesuite.core.streams import Recorded, generator
 from mergesuite.methods import create
 from mergesuite.methods.affine import directions
-from mergesuite.methods.coefficients import decayed, mixture
 from mergesuite.methods.lcsc import DECAYS
+from mergesuite.methods.mixtures import decayed, mixture
 
 NAN = float("nan")
 

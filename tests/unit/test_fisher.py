@@ -229,3 +229,18 @@ def test_a_merge_weights_parents_by_what_their_own_networks_say(problem, tmp_pat
     )
     expected = averaged(torch.stack([space.flatten(s) for s in states]), squared, space.statistics)
     assert torch.equal(space.flatten(result.state_dicts[0]), expected)
+
+
+def test_copies_of_one_parent_are_weighted_by_its_own_network(problem, tmp_path):
+    paths = []
+    for seed in range(2):
+        paths.append(tmp_path / f"{seed}.safetensors")
+        store.save_weights(paths[-1], problem.network(seed).state_dict())
+    how = {"use": "fisher-average", "params": {"images": 2}, "part": "parameters"}
+    how = Merge.model_validate({**how, "parents": "best"})
+    result = merge.merge(problem, how, paths, seed=0, out=tmp_path, key="k", meter=Meter())
+    (found,) = result.state_dicts
+    assert any(
+        all(torch.equal(found[name], state[name]) for name in state)
+        for state in map(problem.load, paths)
+    )

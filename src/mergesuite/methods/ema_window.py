@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mergesuite.core.streams import DrawSource
 from mergesuite.methods import Population, Proposal, method, started
-from mergesuite.methods.coefficients import decayed, mixture
+from mergesuite.methods.mixtures import decayed, mixture
 
 DECAYS = (0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 """From the last checkpoint alone to the mean of all."""
