@@ -54,6 +54,8 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "sa-shade": [{}, {"variant": "named"}],
     "lshade-epsin": [{"evaluations": GENERATIONS * MEMBERS}],
     "cma-es": [{"evaluations": GENERATIONS * 6}],
+    "affine": [{"evaluations": GENERATIONS * 6}, {"evaluations": 60, "per": "tensor"}],
+    "lcsc": [{"evaluations": GENERATIONS * 6, "population": 6, "elite": 4}],
     "random-search": [
         {"evaluations": GENERATIONS * MEMBERS, "batch": MEMBERS, "mutation": "tensor"}
     ],

@@ -60,6 +60,7 @@ METHODS = {
     "cade": {"generations": 1},
     "lshade-epsin": {"evaluations": 8},
     "cma-es": {"evaluations": 6},
+    "fisher-average": {"fit_images": 2},
     "greedy-soup": {},
     "interpolation-grid": {"points": 2},
     "ensemble": {},

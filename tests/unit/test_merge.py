@@ -21,6 +21,7 @@ from mergesuite.weights import WeightSpace
 NETWORK = Network(build="resnet8-w8")
 DATA = Data.model_validate({"name": "digits", "sizes": {"fit": 60, "search": 40, "test": 20}})
 RANDOM = {"evaluations": 8, "batch": 4}
+METRIC = {"metric": "cross-entropy"}
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +147,35 @@ def test_a_remembered_score_is_not_that_of_other_statistics(
     assert found[0][0] != found[0][1]
 
 
+def test_what_lies_beyond_the_parents_has_no_negative_variance(parents, tmp_path):
+    """The best is clamped as its candidate was; as released it is not, and then has no score."""
+    how = {"use": "affine", "params": {"evaluations": 30, "sigma": 100.0}, "fitness": METRIC}
+    record, _ = merged(parents, how, tmp_path / "clean")
+    weights = store.load_weights(tmp_path / "clean/model.safetensors")
+    variances = [weights[name] for name in weights if name.endswith("running_var")]
+    assert min(float(tensor.min()) for tensor in variances) == 0
+    assert record["cost"]["evaluations_asked"] == 30
+
+    with pytest.raises(UserError, match="finite score"):
+        merged(parents, {**how, "protocol": "released"}, tmp_path / "released")
+
+
+def test_a_search_over_each_tensor_is_told_which_there_are(problem, parents, tmp_path, monkeypatch):
+    seen = []
+
+    def spy(method, *more, search=merge.search, **named):
+        rows = search(method, *more, **named)
+        seen.append(method.state()["sizes"])
+        return rows
+
+    monkeypatch.setattr(merge, "search", spy)
+    for per in ("network", "tensor"):
+        how = {"use": "affine", "params": {"evaluations": 12, "per": per}}
+        merged(parents, how, tmp_path / per)
+    space = WeightSpace(problem.network(), "parameters+statistics")
+    assert seen == [[space.dim], space.sizes]
+
+
 # Budgets
 
 
@@ -200,6 +230,16 @@ def test_training_on_for_epochs_is_so_many_times_the_fit_split(parents, tmp_path
 def test_training_on_is_told_once_how_long(parents, tmp_path, params):
     with pytest.raises(UserError, match="set one of them, or budget_of"):
         merged(parents[:1], {"use": "train-on", "params": params}, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["affine", "cma-es", "lcsc"])
+def test_a_search_for_coefficients_spends_the_budget_of_another(parents, tmp_path, name):
+    merged(parents, {"use": "random-search", "params": RANDOM}, tmp_path / "source")
+    source = tmp_path / "source/run.json"
+    record, _ = merged(parents, {"use": name}, tmp_path / name, budget_of=source)
+    spent = store.read_json(source)["cost"]
+    for count in ("evaluations_asked", "images_asked"):
+        assert record["cost"][count] == spent[count]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -57,6 +57,11 @@ class Method:
     estimates: ClassVar[bool] = False
     """Whether BatchNorm statistics of the result are estimated anew, on the whole fit split."""
 
+    tensors: list[int] | None = None
+    """Sizes of the tensors that make up a vector, in order (set by the driver before it begins)."""
+    statistics: Tensor | None = None
+    """`(d,)` bool: coordinates that are BatchNorm statistics (set by the driver); None: none."""
+
     def __init__(self, **params: Any) -> None:
         """Check `params` against the declared fields.
 
@@ -74,8 +79,6 @@ class Population(Method, ABC):
     Everything a method knows between two calls is in `state`, so a run can be cut anywhere.
     """
 
-    tensors: list[int] | None = None
-    """Sizes of the tensors that make up a vector, in order (set by the driver before `start`)."""
     mutable: Tensor | None = None
     """`(d,)` bool: coordinates that the search may change; None: all. The driver protects BatchNorm
     statistics in this way from a method that adds noise (`noisy`), unless the protocol is
@@ -163,8 +166,28 @@ class Combination:
     combine: str = "single"
 
 
+@dataclass(frozen=True)
+class Gradients:
+    """What a one-step method wants to know of the parents' gradients: see `stages.fisher`.
+
+    `images`: of the fit split, at most. `labels`: of which log-probabilities; `expected`: all, each
+    with its probability, `sampled`: of one label that is drawn by them.
+    """
+
+    images: int
+    labels: Literal["expected", "sampled"]
+
+
 class OneStep(Method, ABC):
     """A method that needs no search."""
+
+    squared: Tensor | None = None
+    """`(k, d)`: mean squared gradients of the parents (set by the driver where it `wants` them)."""
+
+    @property
+    def wants(self) -> Gradients | None:
+        """The gradients that the method needs; None: none, so that it never costs an image."""
+        return None
 
     @abstractmethod
     def combine(self, parents: Tensor, fitness: Tensor) -> Combination:

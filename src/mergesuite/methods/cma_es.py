@@ -1,6 +1,6 @@
-"""CMA-ES over mixing coefficients: the best that mixing whole parents can give at equal budget.
+"""CMA-ES over convex mixing coefficients: what weighting whole parents gives at equal budget.
 
-Read `CmaEs._point` (what a coefficient vector means), then `tell`.
+`coefficients` is the search; here is what a point of it means.
 
 Source: Hansen & Ostermeier 2001, as the `cma` library implements it with its default strategy
 parameters.
@@ -8,18 +8,11 @@ parameters.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from mergesuite.core.streams import DrawSource
-from mergesuite.methods import Population, Proposal, method, started
-from mergesuite.methods.pool import counted
+from mergesuite.methods import method
+from mergesuite.methods.coefficients import CoefficientSearch
 
 
 @method(
@@ -27,129 +20,21 @@ from mergesuite.methods.pool import counted
     cite="Hansen & Ostermeier: CMA-ES, Evolutionary Computation 9 (2001)",
     control=True,
 )
-class CmaEs(Population):
-    """CMA-ES over the k mixing coefficients of k parents; weights themselves are never mutated.
+class CmaEs(CoefficientSearch):
+    """CMA-ES over positive coefficients of sum 1: the best found between the parents.
 
-    CMA-ES moves in R^k, and the softmax of its point are the coefficients: positive, of sum 1. So
-    every candidate lies between the parents, where running variances cannot turn negative, and the
-    search starts around the uniform average. Adding a constant to a point changes nothing; this
-    costs one idle direction and spares two parents a one-dimensional search, which `cma` refuses.
-    Parents do not compete. Candidates are ranked, so all of them are scored to the end.
-
-    `cma` draws its normal numbers from our stream. Its objects are not saved: `state` holds the
-    stream's start and all scores told, from which `restore` repeats the run (k is small).
+    CMA-ES moves in R^k, and the softmax of its point are the coefficients. So every candidate lies
+    between the parents, where running variances cannot turn negative, and the search starts around
+    the uniform average. What lies beyond the parents is out of its reach: see `affine`. Adding a
+    constant to a point changes nothing; this costs one idle direction and spares two parents a
+    one-dimensional search, which `cma` refuses.
     """
 
-    least = 2
-    cost = "evaluations"
-    composes = True
-    trials = ({"evaluations": 64}, {"evaluations": 21, "sigma": 0.3})
-
-    evaluations: int = Field(200, ge=1, description="candidates in all")
     sigma: float = Field(1.0, gt=0, description="first step size, in units of the softmax's inputs")
 
-    def start(self, parents: Tensor, fitness: Tensor, rng: torch.Generator | DrawSource) -> None:
-        """Begin with `parents` `(k, d)`, k >= 2; their scores are not used."""
-        self._parents, self.rng = started(parents, rng, least=self.least, name=self.name)
-        self._origin = self.rng.state()
-        self._told: list[list[float]] = []
-        self._best: tuple[list[float] | None, float] = (None, -math.inf)
-        self._begin()
-
-    def _begin(self) -> None:
-        """A fresh strategy, and nothing asked yet."""
-        import cma
-
-        options = {"randn": self._normals, "verbose": -9}
-        self._strategy = cma.CMAEvolutionStrategy(len(self._parents) * [0.0], self.sigma, options)
-        self._asked: list[np.ndarray] | None = None
-
-    def _normals(self, *shape: int) -> np.ndarray:
-        """Standard normal numbers for `cma` from our stream."""
-        return self.rng.normals("normals", math.prod(shape), 1.0).numpy().reshape(shape)
-
     @property
-    def budget(self) -> int:
-        """Candidates proposed from start to end."""
-        return self.evaluations
+    def _degrees(self) -> int:
+        return len(self._parents)
 
-    @property
-    def best(self) -> tuple[Tensor, float]:
-        """The best candidate so far; before any, a parent with -inf."""
-        point, score = self._best
-        return (self._parents[0] if point is None else self._mixed(point)), score
-
-    def _mixed(self, point: list[float]) -> Tensor:
-        """The parents mixed with the softmax of `point`.
-
-        Written as first + sum of w (other - first): equal parents give themselves, to the bit.
-        """
-        weights = torch.tensor(point, dtype=torch.float64).softmax(0).tolist()
-        first, *rest = self._parents
-        mixed = first.clone()
-        for weight, other in zip(weights[1:], rest, strict=True):
-            mixed += (other - first).mul_(weight)
-        return mixed
-
-    def ask(self) -> Proposal | None:
-        """The next sample; the last one may be cut short by the budget."""
-        left = self.evaluations - sum(len(scores) for scores in self._told)
-        if not left:
-            return None
-        if self._asked is None:
-            self._asked = self._strategy.ask()
-        points: list[np.ndarray] = self._asked or []
-        return Proposal(torch.stack([self._mixed(z.tolist()) for z in points[:left]]))
-
-    def tell(self, scores: Tensor, exceeded: Tensor) -> None:
-        """Keep the best and update mean, step size and covariance."""
-        assert self._asked is not None, "tell without ask"
-        known = counted(scores.cpu())
-        top = int(known.argmax())
-        if float(known[top]) > self._best[1]:
-            self._best = (self._asked[top].tolist(), float(known[top]))
-        self._told.append(known.tolist())
-        self._update()
-
-    def _update(self) -> None:
-        """Hand the last scores to the strategy, which minimises; a cut sample is not handed over.
-
-        Only ranks count, so a candidate without a score gets one below all others of its sample.
-        """
-        assert self._asked is not None
-        scores, asked, self._asked = self._told[-1], self._asked, None
-        if len(scores) == len(asked):
-            below = min((score for score in scores if math.isfinite(score)), default=0.0) - 1.0
-            losses = [-score if math.isfinite(score) else -below for score in scores]
-            self._strategy.tell(asked, losses)
-
-    def trace(self) -> dict[str, float]:
-        """Best score, generation and step size."""
-        return {
-            "best": self._best[1],
-            "generation": len(self._told),
-            "sigma": float(self._strategy.sigma),
-        }
-
-    def state(self) -> dict[str, Any]:
-        """Parents, the start of the stream, all scores told, the best."""
-        point, score = self._best
-        return {
-            "parents": self._parents,
-            "origin": self._origin,
-            "told": [list(scores) for scores in self._told],
-            "best": None if point is None else list(point),
-            "best_score": score,
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue exactly where `state` was taken, by repeating the run so far."""
-        self._parents, self._origin = state["parents"], state["origin"]
-        self._best = (state["best"], state["best_score"])
-        self.rng.restore(self._origin)
-        self._begin()
-        self._told = []
-        for scores in state["told"]:
-            self._asked = self._strategy.ask()
-            self._told.append(list(scores))
-            self._update()
+    def _coefficients(self, points: Tensor) -> Tensor:
+        return points.softmax(1)

@@ -24,12 +24,12 @@ from mergesuite.methods import (
     named,
 )
 from mergesuite.models.batchnorm import has_batchnorm
-from mergesuite.stages import members, record
+from mergesuite.stages import fisher, members, record
 from mergesuite.stages.averages import estimate_statistics
 from mergesuite.stages.budget import asked_of, with_budget
 from mergesuite.stages.problem import Problem
 from mergesuite.stages.resume import Resume
-from mergesuite.stages.search import Rows, make_evaluator, search
+from mergesuite.stages.search import Rows, best_of, make_evaluator, search
 from mergesuite.stages.trainer import Trainer, train
 from mergesuite.weights import WeightSpace, check_same
 
@@ -174,6 +174,12 @@ def merge(
             evaluator.forget()
     top = int(torch.nan_to_num(fitness, nan=-torch.inf, posinf=-torch.inf).argmax())
     base = list(state_dicts.values())[top]
+    if isinstance(method, OneStep) and method.wants:
+        own = list(state_dicts.values()) if how.parents == "all" else [base] * len(vectors)
+        method.squared = fisher.squared_gradients(
+            problem, space, own, method.wants, seed=seed, meter=meter
+        )
+        del own
     module.load_state_dict(base)
     del state_dicts
     if scored:
@@ -190,20 +196,22 @@ def merge(
     trace: Rows = []
     score: float | None = None
     begun: float | None = None
+    method.tensors = space.sizes
+    method.statistics = space.statistics.to(problem.device)
     if isinstance(method, Population):
         if beside:  # the search starts at scores of the kind that it will count
             answer = evaluator.scores(vectors)
             fitness = answer.fitness
             meter.add(forward_images=int(answer.images.sum()))
         begun = float(torch.nan_to_num(fitness, nan=-torch.inf, posinf=-torch.inf).max())
-        method.tensors = space.sizes
         if method.noisy and how.protocol != "released":
-            method.mutable = ~space.statistics.to(problem.device)
+            method.mutable = ~method.statistics
+        lift = None if how.protocol == "released" else space.clamp
         trace = search(
             method, evaluator, vectors, fitness, how.fitness, seed=seed, out=out, key=key,
-            meter=meter, lift=None if how.protocol == "released" else space.clamp, ranks=ranks,
+            meter=meter, lift=lift, ranks=ranks,
         )  # fmt: skip
-        vector, score = method.best
+        vector, score = best_of(method, lift)
         result = Combination(vector[None])
     elif isinstance(method, OneStep):
         result = method.combine(vectors, fitness)

@@ -143,13 +143,22 @@ def search(
                 draw=draw,
                 meter=meter.state(),
             )
-    _recheck(method, evaluator)
+    _recheck(method, evaluator, lift)
     return rows
 
 
-def _recheck(method: Population, evaluator: Evaluator) -> None:
-    """The best must score again, from nothing, what the search says that it scores."""
+def best_of(method: Population, lift: Any) -> tuple[Tensor, float]:
+    """The best of a search `(d,)` and its score, clamped as it was when it was scored.
+
+    A method that composes its candidates makes its best anew, as it was before that.
+    """
     vector, score = method.best
+    return (vector if lift is None else lift(vector)), score
+
+
+def _recheck(method: Population, evaluator: Evaluator, lift: Any) -> None:
+    """The best must score again, from nothing, what the search says that it scores."""
+    vector, score = best_of(method, lift)
     if not torch.isfinite(torch.tensor(score)):
         raise UserError(
             f"method {method.name} found nothing with a finite score: "
