@@ -53,6 +53,7 @@ replicates: 1
 methods:
   mega:
     use: mega
+    populations: [pair]
     fitness: {{like: held-out}}
     params: {{like: length, population: 10}}
   darwinian: {{use: darwinian, fitness: {{like: held-out}}, params: {{like: length}}}}

@@ -27,7 +27,7 @@ Raw = dict[str, Any]
 class Controls(Strict):
     """The key `controls`: the standard controls, each of which `methods` may change or remove."""
 
-    budget_of: Slug = Field(description="entry whose budget cma-es, random-search and train-on get")
+    budget_of: Slug = Field(description="entry whose budget the searches and train-on get")
     fitness: Fitness = Field(
         Fitness.model_validate({}), description="what those among them that search maximise"
     )
@@ -43,6 +43,7 @@ def standard(budget_of: str, fitness: Raw) -> Raw:
     seen = {"split": "test"}
     return {
         "cma-es": {"use": "cma-es", "budget_of": budget_of, "fitness": fitness},
+        "affine": {"use": "affine", "budget_of": budget_of, "fitness": fitness},
         "random-search": {"use": "random-search", "budget_of": budget_of, "fitness": fitness},
         "train-on": {"use": "train-on", "budget_of": budget_of},
         "best-parent": {"use": "best-parent"},
