@@ -166,7 +166,7 @@ class Labelling(fx.Interpreter):
             self._tie(name, "weight", 1, inputs)
             outputs = self._new(name, out)
         elif layer.groups == layer.in_channels == out:
-            outputs = inputs
+            outputs = _by_place(inputs)
         else:
             self._fix(inputs)
             outputs = self._new(name, out)
@@ -185,11 +185,11 @@ class Labelling(fx.Interpreter):
         return _tensor(outputs).expand(*x.shape[:-1], -1)
 
     def _norm(self, name: str, layer: _BatchNorm, x: Tensor) -> Tensor:
-        units = _along(x, 1)
+        units = _by_place(_along(x, 1))
         for key, tensor in layer.state_dict().items():
             if tensor.dim() == 1:  # not the counter of batches
                 self._tie(name, key, 0, units)
-        return x
+        return _tensor(units).view(-1, *[1] * (x.dim() - 2)).expand(x.shape)
 
     def _new(self, name: str, count: int) -> Labels:
         """Labels of the units that a layer makes: those that it made before, if it did."""
@@ -219,6 +219,11 @@ def _whole(x: Tensor) -> Labels:
 
 def _tensor(labels: Labels) -> Tensor:
     return torch.from_numpy(labels).double()
+
+
+def _by_place(units: Labels) -> Labels:
+    """`units` after weights of their own: zeros put beside them are now what their place makes."""
+    return np.where(units == NOBODY, FIXED, units)
 
 
 def _along(x: Tensor, axis: int) -> Labels:
