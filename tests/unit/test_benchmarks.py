@@ -3,13 +3,16 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+import torch
 
+from mergesuite import data
 from mergesuite.experiment import config
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.stages import feed, trainer
@@ -113,6 +116,43 @@ def test_other_statistics_than_those_of_torch_end_the_benchmark(monkeypatch):
     monkeypatch.setattr(script, "update_bn", lambda *_: None)
     with pytest.raises(SystemExit, match="apart from those of torch"):
         script.measure(case, 1)
+
+
+def test_the_alignment_benchmark_writes_its_table(tmp_path):
+    run("alignment.py", "--nets", "resnet8-w4", "--pairs", 2, "--epochs", 1, "--fit", 60,
+        "--images", 40, "--calibration", 30, "--points", 3,
+        "--out", tmp_path / "found")  # fmt: skip
+    with (tmp_path / "found.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["pair"], row["second"], row["batchnorm"]) for row in rows] == [
+        (pair, way, treatment) for pair in "01" for way in ("as trained", "matched")
+        for treatment in ("keep", "re-estimate")
+    ]  # fmt: skip
+    # Matching changes what is between two networks, and not the networks.
+    for first, second in zip(rows[:2], rows[2:4], strict=True):
+        assert float(second["loss_ends"]) == pytest.approx(float(first["loss_ends"]), abs=1e-3)
+    assert all(float(row["barrier"]) >= 0 for row in rows)
+
+
+def test_a_barrier_is_above_the_line_between_the_ends(monkeypatch):
+    script = benchmark("alignment")
+    line = script.Line(None, data.load("digits12", sizes={"fit": 20}), None, 5)
+    losses = {0.0: 1.0, 0.25: 3.0, 0.5: 4.0, 0.75: 5.5, 1.0: 5.0}
+    monkeypatch.setattr(
+        line, "scores", lambda x, _: {"cross_entropy": losses[float(x["w"])], "accuracy": 0.5}
+    )
+    ends = ({"w": torch.tensor(0.0)}, {"w": torch.tensor(1.0)})
+    found = line.between(*ends, "keep")
+    # Above 1, 2, 3, 4, 5: 0, 1, 1, 1.5, 0.
+    assert (found["barrier"], found["loss_ends"], found["loss_middle"]) == (1.5, 3.0, 4.0)
+
+
+def test_the_table_of_barriers_is_the_measured_one():
+    with (DOCS / "alignment.csv").open(newline="") as measured:
+        rows = list(csv.DictReader(measured))
+    assert benchmark("alignment").table(rows) in (DOCS / "alignment.md").read_text("utf-8")
+    pairs = {(row["net"], row["pair"]) for row in rows}
+    assert min(Counter(net for net, _ in pairs).values()) >= 3
 
 
 def test_the_arithmetic_benchmark_keeps_to_the_memory_of_its_population(tmp_path):

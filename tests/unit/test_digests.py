@@ -112,13 +112,14 @@ def jobs(root, images):
             "paths": [], "seed": {"seed": 0}, "out": f"{root}/everything"}  # fmt: skip
     yield "stages.train", modules(build="resnet8-w4", data="digits"), told
     parents = [f"{root}/resnet8-w4-digits/model.safetensors", *untrained(root)]
-    for name, params in METHODS.items():
+    ways = [*((name, params, "all") for name, params in METHODS.items()), ("swa", {}, "aligned")]
+    for name, params, which in ways:
         count = 2 if name == "interpolation-grid" else 4
-        how = ["Merge", {"use": name, "params": params}]
+        how = ["Merge", {"use": name, "params": params, "parents": which}]
         told = {"models": [*problem("resnet8-w4", "digits"), how], "paths": parents[:count]}
-        told |= {"seed": {"seed": 0}, "out": f"{root}/{name}"}
+        told |= {"seed": {"seed": 0}, "out": f"{root}/{name}-{which}"}
         yield "stages.merge", modules(build="resnet8-w4", data="digits", method=name), told
-    measured = [(name, "resnet8-w4", name) for name in ("mega", "ensemble")]
+    measured = [(f"{name}-all", "resnet8-w4", name) for name in ("mega", "ensemble")]
     measured += [(f"{net}-digits", net, "") for net in NETS]
     for folder, net, method in measured:
         told = {"models": [], "paths": [f"{root}/{folder}"], "seed": {}, "out": f"{root}/m.csv"}
@@ -388,7 +389,7 @@ def test_versions_of_what_computes_count(before, monkeypatch):
         ),
         (("stages.train", "models.spiking"), {"spikingjelly"}, {"timm", "sklearn"}),
         (("stages.train", "models.foreign"), {"timm", "torchvision"}, {"spikingjelly"}),
-        (("stages.merge", "methods.cma_es"), {"cma"}, {"timm", "pandas"}),
+        (("stages.merge", "methods.cma_es"), {"cma", "scipy"}, {"timm", "pandas", "spikingjelly"}),
         (("stages.evaluate", "models.resnet"), {"torch"}, {"pandas"}),
         (("data", "data.folders"), {"PIL"}, {"sklearn"}),
         (("report.figures",), {"matplotlib", "pandas"}, {"timm"}),

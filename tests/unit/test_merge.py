@@ -2,6 +2,7 @@
 
 import shutil
 
+import pandas as pd
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from mergesuite.errors import UserError
 from mergesuite.experiment.settings import Data, Merge, Network
 from mergesuite.methods import Combination, named
 from mergesuite.models.batchnorm import statistics_names
+from mergesuite.models.permutations import groups, permute
 from mergesuite.stages import evaluate, merge
 from mergesuite.stages.budget import asked_of, with_budget
 from mergesuite.stages.problem import Problem
@@ -63,6 +65,7 @@ def merged(parents, how, out, **more):
             "part": "parameters",
         },
         {"use": "de", "params": {"generations": 3, "F": 0.5, "CR": 0.5}},
+        {"use": "de", "params": {"generations": 2, "F": 0.5, "CR": 0.5}, "parents": "aligned"},
         {"use": "train-on", "params": {"images": 150, "batch": 20}},
     ],
 )
@@ -264,6 +267,7 @@ def test_a_budget_needs_a_method_that_has_one_and_a_run_that_says_it(tmp_path):
     ("how", "mixes"),
     [
         ({"use": "uniform-average"}, True),
+        ({"use": "uniform-average", "parents": "aligned"}, True),
         ({"use": "best-parent"}, False),
         ({"use": "random-search", "params": RANDOM}, True),
         ({"use": "random-search", "params": RANDOM, "parents": "best"}, False),
@@ -283,8 +287,9 @@ def test_a_parent_with_negative_variances_is_refused(problem, parents, tmp_path)
 
 
 @pytest.mark.parametrize("use", ["uniform-average", "ensemble", "mean-parent", "best-parent"])
-def test_what_takes_all_parents_alike_costs_no_forward_pass(parents, tmp_path, use):
-    record, *_ = merged(parents, {"use": use}, tmp_path / use)
+@pytest.mark.parametrize("which", ["all", "aligned"])
+def test_what_takes_all_parents_alike_costs_no_forward_pass(parents, tmp_path, use, which):
+    record, *_ = merged(parents, {"use": use, "parents": which}, tmp_path / use)
     images = record["cost"]["forward_images"]
     assert images == (3 * 40 if use == "best-parent" else 0)
 
@@ -302,6 +307,80 @@ def test_copies_are_one_parent_up_to_noise(problem, parents, tmp_path):
     ]  # fmt: skip
     # Noise of a thousandth: five deviations are beyond any of so few draws.
     assert min(apart) < 6 * merge.COPY_NOISE < sorted(apart)[1]
+
+
+# Parents whose units are put in the order of the first one's
+
+
+@pytest.fixture(scope="module")
+def twins(problem, parents, tmp_path_factory):
+    """A network, and the same one in another order with noise of a thousandth."""
+    state, rng = store.load_weights(parents[0]), generator("twins")
+    twin = {name: tensor.clone() for name, tensor in state.items()}
+    for group in groups(problem.network()):
+        permute(twin, group, torch.randperm(group.size, generator=rng))
+    for tensor in twin.values():
+        if tensor.is_floating_point():
+            tensor += 1e-3 * torch.rand(tensor.shape, generator=rng)
+    path = tmp_path_factory.mktemp("twins") / "twin.safetensors"
+    store.save_weights(path, twin)
+    return [parents[0], path]
+
+
+def farthest(path, other):
+    a, b = (store.load_weights(file) for file in (path, other))
+    return max(float((a[name] - b[name]).abs().max()) for name in a)
+
+
+@pytest.mark.parametrize("part", ["parameters", "parameters+statistics"])
+def test_aligned_parents_are_averaged_unit_by_unit(twins, part, tmp_path):
+    how = {"use": "uniform-average", "part": part}
+    results = {}
+    for which in ("all", "aligned"):
+        results[which] = merged(twins, {**how, "parents": which}, tmp_path / which)[1]
+    assert results["all"] != results["aligned"]
+    assert farthest(tmp_path / "all/model.safetensors", twins[0]) > 0.1
+    # Half of the noise, and all of it in statistics that are those of the better parent.
+    assert farthest(tmp_path / "aligned/model.safetensors", twins[0]) <= 1.01e-3
+
+
+def test_aligned_parents_score_what_they_did(problem, parents, tmp_path, monkeypatch):
+    found = {}
+
+    def combine(_, vectors, fitness):
+        found[len(found)] = fitness
+        return Combination(vectors[:1])
+
+    monkeypatch.setattr(named("best-parent"), "combine", combine)
+    for which in ("all", "aligned"):
+        fitness = {"metric": "cross-entropy"}
+        how = {"use": "best-parent", "parents": which, "fitness": fitness}
+        merge.merge(
+            problem, Merge.model_validate(how), parents, seed=0, out=tmp_path, key="k",
+            meter=Meter(),
+        )  # fmt: skip
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=0)
+
+
+def test_parents_are_aligned_alike_whatever_the_seed(problem, parents, tmp_path):
+    how = Merge.model_validate({"use": "uniform-average", "parents": "aligned"})
+    first, other = (
+        merge.merge(problem, how, parents, seed=seed, out=tmp_path, key="k", meter=Meter())
+        for seed in (0, 1)
+    )
+    for name, tensor in first.state_dicts[0].items():
+        assert torch.equal(tensor, other.state_dicts[0][name])
+
+
+def test_statistics_in_the_files_of_aligned_parents_are_not_averaged(twins, tmp_path):
+    for which in ("all", "aligned"):
+        merged(twins, {"use": "uniform-average", "parents": which}, tmp_path / which)
+        evaluate.run([tmp_path / which], out=tmp_path / f"{which}.csv", device="cpu")
+    treatments = [
+        set(pd.read_csv(tmp_path / f"{which}.csv")["batchnorm"]) - {"-"}
+        for which in ("all", "aligned")
+    ]
+    assert treatments == [{"keep", "average", "re-estimate"}, {"keep", "re-estimate"}]
 
 
 def test_permuted_labels_are_the_same_ones_of_other_images(problem):

@@ -202,10 +202,11 @@ class Merge(Strict):
     fitness: Fitness = Field(
         Fitness.model_validate({}), description="e.g. split=search images=2000"
     )
-    parents: Literal["all", "best", "copies"] = Field(
+    parents: Literal["all", "aligned", "best", "copies"] = Field(
         "all",
-        description="best: the same search from the best parent alone; copies: from copies of it "
-        "that differ by noise, so that there is nothing to merge",
+        description="aligned: their units in the order of the first one's (weight matching); best: "
+        "the same search from the best parent alone; copies: from copies of it that differ by "
+        "noise, so that there is nothing to merge",
         json_schema_extra={"flag": "--from"},
     )
     leaky: bool = Field(False, description="the search may see test images")

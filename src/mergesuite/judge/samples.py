@@ -91,7 +91,7 @@ def samples(runs: pd.DataFrame, subject: str, where: Where) -> dict[int, float]:
 
     Costs have no split and no BatchNorm treatment: a `-` in `runs` matches what is asked. In a
     network without BatchNorm all treatments are one, and `keep` is the name it goes by. What mixes
-    no weights has no `average`: there it counts as it is.
+    no weights, or those of aligned parents, has no `average`: there it counts as it is.
     """
     mine = (runs["subject"] == subject) & (runs["metric"] == where.metric)
     mine &= runs["split"].isin([where.split, "-"])

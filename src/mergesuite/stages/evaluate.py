@@ -90,8 +90,10 @@ def _measured(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Rows and packed hits of one run: see `measure`."""
     networks, rule = members.members_of(folder / record.WEIGHTS)
-    # If not mixed, statistics averaged over parents would only spoil a result.
-    sources = done["parents"] if done.get("mixes") else []
+    # If not mixed, statistics averaged over parents would only spoil a result. So would those of
+    # aligned parents: in their files they are in the order that each had before.
+    is_mixed = done.get("mixes") and done["args"]["merge"]["parents"] != "aligned"
+    sources = done["parents"] if is_mixed else []
     parents = [problem.load(Path(source["path"])) for source in sources]
     cost = {**done["cost"], "seconds": done["seconds"], "peak_mb": done["peak_mb"]}
     costs = [

@@ -5,7 +5,8 @@ This is the only stage that opens the test split for a method that is not leaky.
 BatchNorm treatment is an axis of every row:
 
 * `keep`: the statistics that the result holds;
-* `average`: the mean of the parents' statistics, for one network that mixes the weights of several;
+* `average`: the mean of the parents' statistics, for one network that mixes the weights of several
+  (not of aligned parents, whose files hold statistics in other orders);
 * `re-estimate`: new statistics from fit images, without augmentation; from so many that it matters
   little which (docs/evaluation.md), where a search may take a few.
 """

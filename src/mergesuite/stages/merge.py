@@ -23,6 +23,7 @@ from mergesuite.methods import (
     create,
     named,
 )
+from mergesuite.models.alignment import aligned
 from mergesuite.models.batchnorm import has_batchnorm
 from mergesuite.stages import fisher, members, record
 from mergesuite.stages.averages import estimate_statistics
@@ -119,7 +120,7 @@ def run(
             method=how.use,
             protocol=how.protocol,
             leaky=how.leaky,
-            mixes=len(parents) > 1 and how.parents == "all" and named(how.use).mixes,
+            mixes=len(parents) > 1 and how.parents in ("all", "aligned") and named(how.use).mixes,
             parents=origins,
             budget=budget,
             content=problem.content,
@@ -159,6 +160,8 @@ def merge(
     state_dicts = {str(path): problem.load(path) for path in parents}
     check_same(state_dicts)
     module = problem.network()
+    if how.parents == "aligned":
+        state_dicts = aligned(module, state_dicts, problem.scored("fit", 1).shape[1:])
     space = WeightSpace(module, how.part)
     vectors = torch.stack([space.flatten(s) for s in state_dicts.values()]).to(problem.device)
     evaluator = make_evaluator(problem, space, module, how.fitness, seed, ranks)
