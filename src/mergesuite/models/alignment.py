@@ -75,14 +75,14 @@ def match(
     rng = streams.generator("alignment")
     result = {name: tensor.clone() for name, tensor in state.items()}
     names = [{place.name for place in group.places} & learnt for group in found]
-    open_ = set(range(len(found)))
-    while open_:
+    waiting = set(range(len(found)))
+    while waiting:
         for number in torch.randperm(len(found), generator=rng).tolist():
-            if number not in open_:
+            if number not in waiting:
                 continue
-            open_.remove(number)
+            waiting.remove(number)
             if _improve(found[number], target, result, learnt):
-                open_ |= {i for i, other in enumerate(names) if other & names[number]}
+                waiting |= {i for i, other in enumerate(names) if other & names[number]}
     return result
 
 
@@ -93,7 +93,9 @@ def _improve(group: Group, target: State, state: dict[str, Tensor], learnt: set[
     products = inner_products(places, target, state)
     order = best_order(products)
     gain = float(products[torch.arange(group.size), order].sum() - products.trace())
-    scale = sum(float(target[n].double().norm() * state[n].double().norm()) for n in set(names))
+    scale = sum(
+        float(target[n].double().norm() * state[n].double().norm()) for n in dict.fromkeys(names)
+    )
     if len(set(names)) < len(names):
         gain = _real_gain(group, order, target, {name: state[name] for name in names})
     if gain <= TOLERANCE * scale:
