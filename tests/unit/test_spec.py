@@ -352,7 +352,7 @@ def test_what_is_shared_is_taken_over_and_a_profile_changes_it_everywhere(tmp_pa
 def test_controls_come_after_the_entries_and_may_be_changed_or_removed(tmp_path):
     base, small = short(tmp_path), short(tmp_path, "smoke")
     assert list(base.methods) == [
-        "mega", "cma-es", "random-search", "train-on", "best-parent", "best-parent-bn",
+        "mega", "cma-es", "affine", "random-search", "train-on", "best-parent", "best-parent-bn",
         "best-parent-on-test", "average", "greedy-soup", "ens-logits", "ens-probs",
     ]  # fmt: skip
     assert "cma-es" not in small.methods
