@@ -81,7 +81,8 @@ def _beside(row: Row) -> str:
     subject, n = f"{row['subject']} (BatchNorm {row['batchnorm']})", int(row["n"])
     mean, low, high = (float(row[k]) for k in ("difference", "low", "high"))
     if not there(low):
-        return f"{subject} differs by {number(mean, sign=True)} points in {counted(n)}, too few to tell"
+        found = f"{number(mean, sign=True)} points in {counted(n)}"
+        return f"{subject} differs by {found}, too few to tell"
     of = f"({percent(row['level'])} interval, {counted(n)})"
     if low <= 0 <= high:
         return f"{subject} cannot be told apart from it, {_points(mean, low, high)} {of}"
