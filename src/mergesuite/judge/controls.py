@@ -115,8 +115,7 @@ def _row(study: Study, claim: statements.Claim, level: float) -> dict[str, Any]:
         "images": mine,
         "images_against": other,
         "cost": other / mine if mine else math.nan,
-        # A product of the two may be rounded down.
-        "equal_cost": other <= EQUAL * mine * (1 + 1e-9),
+        "equal_cost": other <= EQUAL * mine,
         "best": NOT_BEST,
         "spread_kind": made.spread_kind,
     }
