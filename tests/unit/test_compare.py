@@ -455,13 +455,13 @@ def test_damaged_hits_are_the_users_error(tmp_path):
         hits.read(tmp_path / "runs.csv")
 
 
-def test_write_makes_the_three_tables(tmp_path):
+def test_write_makes_every_table(tmp_path):
     with fixture.made(tmp_path) as (folder, results):
         compare.write(folder, "laptop", results)
 
     written = {file.name for file in (results / "laptop" / "mega").glob("*.csv")}
-    tables = {"verdicts.csv", "gains.csv", "leakage.csv", "calibration.csv"}
-    assert written == {"runs.csv", *tables}
+    tables = {"verdicts", "gains", "leakage", "calibration", "controls"}
+    assert written == {f"{name}.csv" for name in ("runs", *tables)}
 
 
 def test_a_measurement_that_is_there_twice_is_refused(tmp_path, runs):

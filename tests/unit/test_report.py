@@ -134,6 +134,17 @@ def test_families_and_what_is_not_tested_have_headings_of_their_own(made):
     assert "twenty" not in theirs + ours
 
 
+def test_the_best_control_at_equal_cost_is_named_with_its_interval(made):
+    first = pd.read_csv(made[1] / "laptop/mega/controls.csv").iloc[0]
+
+    there = claims_of(made[2], "The best control at equal cost")
+
+    assert first["best"] == "network"
+    assert there.count("<li>") == 1
+    assert f"The best control at equal cost is {first['against']}: mega-clean-deep" in there
+    assert "99.2 % interval, 5 pairs" in there
+
+
 def test_every_word_is_explained_in_one_line_and_counted(made):
     start = made[2].index('id="verdicts"')
     words = made[2][start : made[2].index("</dl>", start)]

@@ -7,7 +7,9 @@ import pytest
 import report_fixture as fixture
 
 from mergesuite.experiment import loading, spec
-from mergesuite.judge import compare
+from mergesuite.judge import compare, controls
+from mergesuite.judge.study import Study
+from mergesuite.report import controls as report
 from mergesuite.report import markup, tables, wording
 
 
@@ -34,7 +36,7 @@ def test_every_table_shows_n_and_says_what_its_spread_is(written, name):
     assert any("nterval" in note or "standard deviation" in note for note in table.notes)
 
 
-@pytest.mark.parametrize("name", [name for name in tables.NAMES if name != "selection"])
+@pytest.mark.parametrize("name", [n for n in tables.NAMES if n not in ("selection", "controls")])
 def test_leaky_rows_are_marked_and_the_mark_is_explained(written, name):
     table = written[0][name]
 
@@ -102,10 +104,11 @@ def test_a_paper_without_any_runs_has_empty_tables_in_words(tmp_path):
     paper = spec.Paper.model_validate({k: v for k, v in fixture.SPEC.items() if k != "profiles"})
     runs = fixture.runs().iloc[:0]
 
-    made = tables.make(paper, runs, compare.compare(paper, _reported(tmp_path), runs))
+    verdicts = compare.compare(paper, _reported(tmp_path), runs)
+    made = tables.make(paper, runs, verdicts, controls.controls(Study(paper, runs)))
 
     texts = [markup.markdown(table) for table in made]
-    assert sum("Nothing to show" in text for text in texts) == 4
+    assert sum("Nothing to show" in text for text in texts) == 5
     assert "not run" in texts[1]
 
 
@@ -140,6 +143,22 @@ def test_a_best_parent_is_shown_beside_one_that_was_picked_on_test(written):
 
     assert table.loc["best-parent-pair", "more than picked on search"].startswith("+0.40")
     assert table.loc["best-parent-bn-pair", "picked on test"] == wording.NOTHING
+
+
+def test_controls_stand_beside_the_method_of_the_paper_best_first(written):
+    made = written[0]["controls"]
+    table = made.shown
+
+    assert set(table["subject"]) == {"mega-clean-deep"}
+    assert set(table["BatchNorm"]) == {"re-estimate"}
+    means = [float(cell) for cell in table["test"]]
+    assert means == sorted(means, reverse=True)
+    assert list(table["best"]) == ["best", *[""] * 5]
+    assert set(table["level"]) == {"99.2 %"}
+    assert "best-parent-on-test-deep" not in set(table["control"])
+    assert (
+        "mega-clean-deep (BatchNorm re-estimate)" in report.told(written[0]["controls"].numbers)[0]
+    )
 
 
 def test_pairs_that_would_tell_are_counted_or_said_to_be_none():

@@ -56,7 +56,7 @@ RUN_QUOTED = "/".join(
     [shlex.quote(RESULTS), "{wildcards.profile}", "{wildcards.paper}"]
 )
 FIGURES = ["fitness", "segment", "gains", "reported", "leakage", "null"]
-TABLES = ["results", "reported", "leakage", "selection", "cost"]
+TABLES = ["results", "reported", "controls", "leakage", "selection", "cost"]
 
 
 def image(wildcards):

@@ -31,6 +31,7 @@ rule compare:
         gains=f"{RUN}/gains.csv",
         leakage=f"{RUN}/leakage.csv",
         calibration=f"{RUN}/calibration.csv",
+        controls=f"{RUN}/controls.csv",
     log:
         f"{RUN}/logs/compare.log",
     params:

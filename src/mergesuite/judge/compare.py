@@ -1,4 +1,4 @@
-"""Reported against measured: `runs.csv` in; verdicts, gains, leakage and calibration out.
+"""Reported against measured: `runs.csv` in; verdicts, and the tables beside them, out.
 
 Read `compare` first. Two merged subjects of one population are paired by replicate: replicate r
 of both was made from the same parents. A model against a merged subject, or against a model that
@@ -20,6 +20,7 @@ from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import by_image, collect, power
 from mergesuite.judge.calibration import calibration
 from mergesuite.judge.claimed import Claimed, claimed
+from mergesuite.judge.controls import controls
 from mergesuite.judge.evidence import SHOWN, evidence, searched
 from mergesuite.judge.gains import gains, leakage
 from mergesuite.judge.samples import CROSSED, Comparison, run_interval
@@ -184,7 +185,7 @@ def _twin(twin: str | None, found: Measured) -> dict[str, Any]:
 
 
 def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
-    """Write verdicts, gains, leakage and calibration to `results/profile/paper`, as CSV."""
+    """Write verdicts, gains, leakage, calibration and controls to `results/profile/paper`."""
     jobs = Jobs(paper_folder.name, profile, str(results))
     folder, runs = Path(jobs.folder), collect.measured(jobs)
     right = hits.read(folder / "runs.csv")
@@ -193,4 +194,5 @@ def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
     frames.write_csv(folder / "gains.csv", gains(jobs.paper, runs))
     frames.write_csv(folder / "leakage.csv", leakage(jobs.paper, runs))
     frames.write_csv(folder / "calibration.csv", calibration(jobs.paper, runs))
+    frames.write_csv(folder / "controls.csv", controls(Study(jobs.paper, runs, right)))
     return verdicts

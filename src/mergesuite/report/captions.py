@@ -28,8 +28,8 @@ CAPTIONS = {
     "than the middle. Thin: replicates; thick: their mean.",
     "verdicts": "One row per claim: what was compared, how, and the numbers behind its verdict.",
     "tables": "Mean and standard deviation over replicates; gains with 95 % t interval over pairs; "
-    "claims with the interval that decides them. A dagger marks what a search on test images "
-    "produced.",
+    "claims with the interval that decides them; controls with one that holds for all of them. A "
+    "dagger marks what a search on test images produced.",
 }
 ALTERNATIVES = {
     "reported": "Dot plot of reported and measured differences, one row per claim",

@@ -41,7 +41,7 @@ def markdown(table: Table) -> str:
 
 TEXT = {
     "subject", "claim", "family", "verdict", "metric", "protocol", "BatchNorm", "held-out twin",
-    "picked under BatchNorm",
+    "picked under BatchNorm", "control", "best",
 }  # fmt: skip
 """Columns that are words: flush left."""
 

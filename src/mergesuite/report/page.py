@@ -21,7 +21,7 @@ from mergesuite.experiment import declared, spec
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import collect
 from mergesuite.judge.verdict import COLOURS, MEANINGS
-from mergesuite.report import claims, tables, traces
+from mergesuite.report import claims, controls, tables, traces
 from mergesuite.report.captions import ALTERNATIVES, CAPTIONS
 from mergesuite.report.markup import TEXT, Table
 from mergesuite.report.wording import LEAK, LEAK_NOTE, NOTHING, counted
@@ -63,13 +63,16 @@ def section(paper_folder: Path, profile: str, results: Path) -> dict[str, Any]:
         "methods": _methods(paper),
     }
     if not (folder / "runs.csv").is_file() or not (folder / "verdicts.csv").is_file():
-        return {**base, "claims": [], "tables": [], "figures": [], "commands": [], "origin": []}
+        empty = ("claims", "controls", "tables", "figures", "commands", "origin")
+        return {**base, **{name: [] for name in empty}}
     runs, verdicts = collect.measured(jobs), frames.read_csv(folder / "verdicts.csv")
+    beside = frames.read_csv(folder / "controls.csv")
     records = traces.records(jobs)
     return {
         **base,
         "claims": claims.told(verdicts),
-        "tables": [_table(table) for table in tables.make(paper, runs, verdicts)],
+        "controls": controls.told(beside),
+        "tables": [_table(table) for table in tables.make(paper, runs, verdicts, beside)],
         "figures": _figures(folder / "figures", slug),
         "commands": _commands(records),
         "origin": _origin(records),

@@ -24,6 +24,7 @@ KEPT = (
     "gains.csv",
     "leakage.csv",
     "calibration.csv",
+    "controls.csv",
     "tables/*.md",
     "figures/*.svg",
 )

@@ -20,7 +20,7 @@ from mergesuite.judge import collect
 from mergesuite.judge.gains import gains, leakage
 from mergesuite.judge.samples import Where, by_replicate, samples
 from mergesuite.judge.selection import selection
-from mergesuite.report import claims
+from mergesuite.report import claims, controls
 from mergesuite.report.markup import Table, latex, markdown
 from mergesuite.report.wording import (
     LEAK,
@@ -32,7 +32,7 @@ from mergesuite.report.wording import (
     spread,
 )
 
-NAMES = ("results", "reported", "leakage", "selection", "cost")
+NAMES = ("results", "reported", "controls", "leakage", "selection", "cost")
 ENDS = ("", "_low", "_high")
 SD_NOTE = (
     "Accuracies in per cent, mean ± standard deviation over n replicates (models: training seeds); "
@@ -220,11 +220,14 @@ def _table(
     return Table(name, caption, pd.DataFrame(numbers), pd.DataFrame(shown), notes)
 
 
-def make(paper: spec.Paper, runs: pd.DataFrame, verdicts: pd.DataFrame) -> list[Table]:
-    """All tables of a paper, in the order of `NAMES`."""
+def make(
+    paper: spec.Paper, runs: pd.DataFrame, verdicts: pd.DataFrame, beside: pd.DataFrame
+) -> list[Table]:
+    """All tables of a paper, in the order of `NAMES`; `beside` is controls.csv."""
     return [
         results(paper, runs),
         claims.reported(verdicts),
+        controls.table(beside),
         leaks(paper, runs),
         picked(paper, runs),
         cost(paper, runs),
@@ -235,7 +238,8 @@ def write(paper_folder: Path, profile: str, results: Path) -> list[Table]:
     """Write `tables/NAME.{csv,md,tex}` of a paper's results, for each of `NAMES`."""
     jobs = Jobs(paper_folder.name, profile, str(results))
     folder = Path(jobs.folder)
-    made = make(jobs.paper, collect.measured(jobs), frames.read_csv(folder / "verdicts.csv"))
+    judged = (frames.read_csv(folder / f"{name}.csv") for name in ("verdicts", "controls"))
+    made = make(jobs.paper, collect.measured(jobs), *judged)
     for table in made:
         frames.write_csv(folder / "tables" / f"{table.name}.csv", table.numbers)
         store.write_text(folder / "tables" / f"{table.name}.md", markdown(table))
