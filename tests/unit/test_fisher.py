@@ -10,7 +10,7 @@ from mergesuite.core.runtime import Meter
 from mergesuite.core.streams import generator
 from mergesuite.experiment.settings import Data, Merge, Network
 from mergesuite.methods import Gradients, create
-from mergesuite.models import build, spiking
+from mergesuite.models import alignment, build, spiking
 from mergesuite.stages import fisher, merge
 from mergesuite.stages.problem import Problem
 from mergesuite.weights import WeightSpace
@@ -211,18 +211,24 @@ def test_what_is_not_finite_is_no_information(parents, squared):
     assert bool(torch.isfinite(found).all())
 
 
-def test_a_merge_weights_parents_by_what_their_own_networks_say(problem, tmp_path):
+@pytest.mark.parametrize("how_taken", ["all", "aligned"])
+def test_a_merge_weights_parents_by_what_their_own_networks_say(problem, tmp_path, how_taken):
     paths = []
     for seed in range(2):
         paths.append(tmp_path / f"{seed}.safetensors")
         store.save_weights(paths[-1], problem.network(seed).state_dict())
     how = Merge.model_validate({"use": "fisher-average", "params": {"fit_images": 5}})
+    how = how.model_copy(update={"parents": how_taken})
     meter = Meter()
     result = merge.merge(problem, how, paths, seed=2, out=tmp_path, key="k", meter=meter)
     assert meter.cost["forward_images"] == 2 * 5
     assert meter.cost["backward_images"] == 2 * 5 * CLASSES
 
     states = [problem.load(path) for path in paths]
+    if how_taken == "aligned":
+        image = problem.scored("fit", 1).shape[1:]
+        named = {str(i): state for i, state in enumerate(states)}
+        states = list(alignment.aligned(problem.network(), named, image).values())
     space = WeightSpace(problem.network(), how.part)
     squared = fisher.squared_gradients(
         problem, space, states, Gradients(5, "expected"), seed=2, meter=Meter()

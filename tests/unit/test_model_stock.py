@@ -28,6 +28,10 @@ def fine_tuned(k, d=30):
     return anchor, centre, centre + 1.5 * axes[:k]
 
 
+def dot(x, y):
+    return math.fsum(a * b for a, b in zip(x, y, strict=True))
+
+
 @pytest.mark.parametrize("k", [2, 3, 5])
 def test_the_result_is_the_formula_in_each_tensor(k):
     sizes = [9, 1, 20]
@@ -39,7 +43,6 @@ def test_the_result_is_the_formula_in_each_tensor(k):
     for size in sizes:
         anchor, *tuned = (p[start : start + size].double().tolist() for p in parents)
         ways = [[w - a for w, a in zip(t, anchor, strict=True)] for t in tuned]
-        dot = lambda x, y: math.fsum(a * b for a, b in zip(x, y, strict=True))  # noqa: E731
         pairs = [dot(x, y) / math.sqrt(dot(x, x) * dot(y, y))
                  for x, y in itertools.combinations(ways, 2)]  # fmt: skip
         cos = sum(pairs) / len(pairs)

@@ -63,10 +63,7 @@ def half_width(estimated: Any, df: float, known: Any, level: float) -> Any:
 
 
 def degrees(errors: float, least: float, level: float) -> float:
-    """Degrees of freedom, `least` or more, at which a t interval reaches so many standard errors.
-
-    As with few that are known to be too few (n - 1) or so many that they make no difference.
-    """
+    """Degrees of freedom, `least` or more, at which a t interval reaches so many errors."""
     return max(least, float(special.stdtridf(0.5 + level / 2, errors)))
 
 

@@ -8,31 +8,26 @@ their weights is written past the end of its memory by the library that torch ca
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from mergesuite.models.narrow import forwards
 
 REGISTER = 16
 """float32 numbers in the widest vector register."""
 
 
-@contextmanager
-def thinned(module: nn.Module) -> Iterator[None]:
+def thinned(module: nn.Module) -> AbstractContextManager[None]:
     """Within it such layers of `module` first take every so many pixels: the same sums."""
-    ways: dict[nn.Module, Callable[[Tensor], Tensor]] = {
-        layer: functools.partial(_unstrided, layer)
-        for layer in module.modules()
-        if isinstance(layer, nn.Conv2d) and _strides(layer)
-    }
-    for layer, way in ways.items():
-        layer.forward = way
-    try:
-        yield
-    finally:
-        for layer in ways:
-            del layer.forward
+    return forwards(
+        {
+            layer: functools.partial(_unstrided, layer)
+            for layer in module.modules()
+            if isinstance(layer, nn.Conv2d) and _strides(layer)
+        }
+    )
 
 
 def _strides(layer: nn.Conv2d) -> bool:

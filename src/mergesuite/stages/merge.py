@@ -34,6 +34,9 @@ from mergesuite.stages.search import Rows, best_of, make_evaluator, search
 from mergesuite.stages.trainer import Trainer, train
 from mergesuite.weights import WeightSpace, check_same
 
+TOGETHER = ("all", "aligned")
+"""The values of `parents` with which every parent takes part, and not one of them alone."""
+
 
 @dataclass
 class Merged:
@@ -120,7 +123,7 @@ def run(
             method=how.use,
             protocol=how.protocol,
             leaky=how.leaky,
-            mixes=len(parents) > 1 and how.parents in ("all", "aligned") and named(how.use).mixes,
+            mixes=len(parents) > 1 and how.parents in TOGETHER and named(how.use).mixes,
             parents=origins,
             budget=budget,
             content=problem.content,
@@ -178,7 +181,7 @@ def merge(
     top = int(torch.nan_to_num(fitness, nan=-torch.inf, posinf=-torch.inf).argmax())
     base = list(state_dicts.values())[top]
     if isinstance(method, OneStep) and method.wants:
-        own = list(state_dicts.values()) if how.parents == "all" else [base] * len(vectors)
+        own = list(state_dicts.values()) if how.parents in TOGETHER else [base] * len(vectors)
         method.squared = fisher.squared_gradients(
             problem, space, own, method.wants, seed=seed, meter=meter
         )
