@@ -59,14 +59,12 @@ FIGURES = ["fitness", "segment", "gains", "reported", "leakage", "null"]
 TABLES = ["results", "reported", "controls", "leakage", "selection", "cost"]
 
 
-def image(wildcards):
-    """The image that `--sdm apptainer` runs jobs in; asked for without it too."""
-    if not workflow.deployment_settings.deployment_method:
-        return None
-    return checked(settings.container, CONFIG)
+if workflow.deployment_settings.deployment_method:
+    checked(settings.container, CONFIG)
 
 
-container: image
+# The image that `--sdm apptainer` runs jobs in. A name: a function would be asked for every job.
+container: CONFIG.container or "none"
 
 
 wildcard_constraints:

@@ -153,7 +153,7 @@ def _imported(node: ast.AST) -> list[str]:
 
 
 def _executed(tree: ast.AST) -> list[ast.AST]:
-    """The nodes of a tree but for what stands under `if TYPE_CHECKING`."""
+    """The statements of a tree but for what stands under `if TYPE_CHECKING`."""
     found: list[ast.AST] = []
     waiting = [tree]
     while waiting:
@@ -162,7 +162,7 @@ def _executed(tree: ast.AST) -> list[ast.AST]:
             waiting += node.orelse
             continue
         found.append(node)
-        waiting += ast.iter_child_nodes(node)
+        waiting += [one for one in ast.iter_child_nodes(node) if not isinstance(one, ast.expr)]
     return found
 
 

@@ -12,6 +12,9 @@ from mergesuite.errors import UserError
 MOST = 100_000
 """Values that a file may unfold to; the longest paper.yaml of this suite has about a thousand."""
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The same language, eight times as fast where PyYAML was built with libyaml, as its wheels are."""
+
 
 def read(file: Path) -> Any:
     """What a YAML file holds.
@@ -20,7 +23,7 @@ def read(file: Path) -> Any:
         UserError: it cannot be read, is not YAML, gives a key twice, or unfolds to too much.
     """
     try:
-        loader = yaml.SafeLoader(file.read_text(encoding="utf-8"))
+        loader = LOADER(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
             f"cannot read {file}: {error.strerror}; `mergesuite new-paper` makes one"
