@@ -94,3 +94,16 @@ def test_evaluations_are_estimated_from_the_method(use, params, parents, expecte
 )  # fmt: skip
 def test_sizes_are_about_those_of_the_networks(build, parameters):
     assert resources.size(build)[1] == pytest.approx(parameters, rel=0.6)
+
+
+def test_a_folder_of_images_asks_for_the_time_of_its_own_images(tmp_path):
+    few, many = tmp_path / "few", tmp_path / "many"
+    for folder, count in ((few, 10), (many, 1000)):
+        (folder / "train" / "cat").mkdir(parents=True)
+        for number in range(count):
+            (folder / "train" / "cat" / f"{number}.png").touch()
+    minutes = [
+        resources.evaluate(Network(build="timm:net"), Data(name=f"folder:{where}"), 20, 0, "cpu")
+        for where in (few, many, tmp_path / "none")
+    ]
+    assert minutes[0].runtime < 60 < minutes[1].runtime < minutes[2].runtime / 10

@@ -6,11 +6,14 @@ want of memory or time costs more than a wait in a queue. `--set-resources` over
 
 from __future__ import annotations
 
+import functools
 import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from mergesuite.core import imagefiles
 from mergesuite.experiment import declared
 from mergesuite.experiment.recipe import Recipe
 from mergesuite.experiment.settings import Data, Merge, Network
@@ -74,9 +77,16 @@ def size(build: str) -> tuple[float, float]:
 
 
 def images(data: Data, split: str) -> int:
-    """How many images of a split are used."""
+    """How many images of a split are used; of a folder of images, at most how many."""
     known = declared.datasets().get(data.name, {}).get("splits", {})
-    return data.counts().get(split) or known.get(split) or SPLIT
+    inside = declared.is_folder(data.name) and _files(imagefiles.parse(data.name)[0])
+    return data.counts().get(split) or known.get(split) or inside or SPLIT
+
+
+@functools.cache
+def _files(folder: Path) -> int:
+    """Files below a folder, counted once in the life of a process; 0 where there is none."""
+    return sum(len(files) for _, _, files in os.walk(folder))
 
 
 def train(network: Network, data: Data, recipe: Recipe, device: str) -> Need:
