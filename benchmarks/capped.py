@@ -100,9 +100,10 @@ def run(folder: Path) -> dict[str, Any]:
         "device=cpu",
         "--show-failed-logs",
     ]
-    with folders.Watch() as watch:
-        done = subprocess.run(["snakemake", *words], cwd=folder, check=False)
-    if done.returncode or not (folder / "results/full/report/index.html").is_file():
+    workflow = subprocess.Popen(["snakemake", *words], cwd=folder)
+    with folders.Watch(workflow.pid) as watch:
+        failed = workflow.wait()
+    if failed or not (folder / "results/full/report/index.html").is_file():
         raise SystemExit("the study failed")
     return {"seconds": round(time.perf_counter() - start), "peak_mb": round(watch.peak / 2**20)}
 

@@ -191,7 +191,11 @@ def score(folder: Path) -> Row:
 
 
 class Watch:
-    """The most memory that this process and its children hold together, looked at all the time."""
+    """The most memory that a process and its children hold together, looked at all the time."""
+
+    def __init__(self, pid: int | None = None) -> None:
+        """Of process `pid`, else of this one."""
+        self._pid = pid or os.getpid()
 
     def __enter__(self) -> Watch:
         """Start to look."""
@@ -207,7 +211,7 @@ class Watch:
 
     def _look(self) -> None:
         while not self._ended.wait(0.1):
-            self.peak = max(self.peak, sum(map(pss, family(os.getpid()))))
+            self.peak = max(self.peak, sum(map(pss, family(self._pid))))
 
 
 def family(pid: int) -> list[int]:
