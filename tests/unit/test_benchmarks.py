@@ -78,6 +78,7 @@ def test_the_training_benchmark_writes_its_table_and_figure(tmp_path):
 
 
 def run(script, *words):
+    """In a process of its own: for what measures its memory."""
     done = subprocess.run(
         [sys.executable, FOLDER / script, *map(str, words)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -88,10 +89,21 @@ def run(script, *words):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_evaluation_benchmark_writes_its_tables_and_figure(tmp_path):
-    run("evaluation.py", "--nets", "resnet8-w8", "--steps", "ordinary", "--epochs", 8, "--fit", 100,
-        "--images", 60, "--generations", 2, "--pairs", 1, "--lever-pairs", 0, "--no-growth",
-        "--out", tmp_path)  # fmt: skip
+@pytest.fixture
+def run_here(monkeypatch):
+    """Runs a script in this process, which has its imports behind it."""
+
+    def run_script(script, *words):
+        monkeypatch.setattr(sys, "argv", [script, *map(str, words)])
+        benchmark(script.removesuffix(".py")).main()
+
+    return run_script
+
+
+def test_the_evaluation_benchmark_writes_its_tables_and_figure(tmp_path, run_here):
+    run_here("evaluation.py", "--nets", "resnet8-w8", "--steps", "ordinary", "--epochs", 8,
+        "--fit", 100, "--images", 60, "--generations", 2, "--pairs", 1, "--lever-pairs", 0,
+        "--no-growth", "--out", tmp_path)  # fmt: skip
     with (tmp_path / "evaluation.csv").open(newline="") as file:
         rows = {row["variant"]: row for row in csv.DictReader(file)}
     assert set(rows) == {"released", "tuned", "ours"}
@@ -101,9 +113,9 @@ def test_the_evaluation_benchmark_writes_its_tables_and_figure(tmp_path):
     assert (tmp_path / "evaluation.svg").stat().st_size > 0
 
 
-def test_the_reestimation_benchmark_writes_its_table(tmp_path):
-    run("reestimation.py", "--nets", "resnet8-w8", "--calibration", 8, "--images", 60, "--turns", 1,
-        "--out", tmp_path)  # fmt: skip
+def test_the_reestimation_benchmark_writes_its_table(tmp_path, run_here):
+    run_here("reestimation.py", "--nets", "resnet8-w8", "--calibration", 8, "--images", 60,
+        "--turns", 1, "--out", tmp_path)  # fmt: skip
     with (tmp_path / "reestimation.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert float(row["apart"]) < 1e-4
@@ -118,8 +130,8 @@ def test_other_statistics_than_those_of_torch_end_the_benchmark(monkeypatch):
         script.measure(case, 1)
 
 
-def test_the_alignment_benchmark_writes_its_table(tmp_path):
-    run("alignment.py", "--nets", "resnet8-w4", "--pairs", 2, "--epochs", 1, "--fit", 60,
+def test_the_alignment_benchmark_writes_its_table(tmp_path, run_here):
+    run_here("alignment.py", "--nets", "resnet8-w4", "--pairs", 2, "--epochs", 1, "--fit", 60,
         "--images", 40, "--calibration", 30, "--points", 3,
         "--out", tmp_path / "found")  # fmt: skip
     with (tmp_path / "found.csv").open(newline="") as file:
@@ -168,8 +180,8 @@ def test_the_arithmetic_benchmark_keeps_to_the_memory_of_its_population(tmp_path
     assert in_place < synchronous < 2.8
 
 
-def test_the_models_benchmark_trains_and_counts(tmp_path):
-    run("models.py", "--only", "resnet8-torch", "--seconds", 0.1, "--out", tmp_path)
+def test_the_models_benchmark_trains_and_counts(tmp_path, run_here):
+    run_here("models.py", "--only", "resnet8-torch", "--seconds", 0.1, "--out", tmp_path)
     with (tmp_path / "models.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert float(row["loss_after"]) < float(row["loss_before"])
@@ -215,8 +227,8 @@ def test_pixels_that_differ_from_torchvisions_end_the_benchmark(tmp_path, monkey
         script.check(tmp_path / "search", 0)
 
 
-def test_the_benchmark_of_choices_writes_its_table(tmp_path):
-    run("choices.py", "--net", "resnet8-w4", "--data", "digits12", "--fit", 600, "--test", 200,
+def test_the_benchmark_of_choices_writes_its_table(tmp_path, run_here):
+    run_here("choices.py", "--net", "resnet8-w4", "--data", "digits12", "--fit", 600, "--test", 200,
         "--epochs", 2, "--sizes", 100, 300, "--out", tmp_path)  # fmt: skip
     with (tmp_path / "choices.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -227,8 +239,8 @@ def test_the_benchmark_of_choices_writes_its_table(tmp_path):
     assert all(float(row["sd"]) >= 0 and float(row["cpu_seconds"]) > 0 for row in rows)
 
 
-def test_simulated_studies_write_their_table(tmp_path):
-    run("verdicts.py", "--papers", "sa-shade", "--studies", 2, "--out", tmp_path / "rates")
+def test_simulated_studies_write_their_table(tmp_path, run_here):
+    run_here("verdicts.py", "--papers", "sa-shade", "--studies", 2, "--out", tmp_path / "rates")
     found = pd.read_csv(tmp_path / "rates.csv")
     assert found.groupby("pairs").size().to_dict() == {3: 5, 5: 5, 10: 5, 20: 5}
     shares = found[[*benchmark("verdicts").WRONG, "decided"]]
