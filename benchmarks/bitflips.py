@@ -165,11 +165,11 @@ class Study:
         ]
         for file, stage in ((table, "collect"), (paper / "runs.csv", "compare")):
             for path in (file, file.with_suffix(".hits.safetensors"), sealed.beside(file)):
-                kinds.append(Kind(path.name, path, self.of_paper(stage)))
+                kinds.append(Kind(f"{stage}: {path.name}", path, self.of_paper(stage)))
         for name in ("verdicts.csv", "controls.csv", "verdicts.record.json"):
-            kinds.append(Kind(name, paper / name, self.of_paper("tables")))
+            kinds.append(Kind(f"tables: {name}", paper / name, self.of_paper("tables")))
         for name in ("figures/gains.svg", "figures.record.json"):
-            kinds.append(Kind(name, paper / name, self.page()))
+            kinds.append(Kind(f"page: {name}", paper / name, self.page()))
         return [*kinds, Kind("manifest of data", manifest)]
 
     def interrupted(self, out: Path) -> str:

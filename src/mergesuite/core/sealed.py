@@ -60,7 +60,7 @@ def read(path: Path) -> dict[str, Any]:
     if value is None:
         raise UserError(
             f"{path} is damaged, or of an older mergesuite (its seal is not that of what it says): "
-            "delete it and run its stage again"
+            f"delete {path} and run its stage again"
         )
     return value
 
