@@ -6,7 +6,6 @@ that tests know what has to come out.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from mergesuite.core import sealed, store
 from mergesuite.experiment import config
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.stages import hits
@@ -283,7 +283,7 @@ def _make(folder: Path, profile: str, results: Path) -> Path:
     jobs = Jobs(folder.name, profile, str(results))
     out = Path(jobs.folder)
     out.mkdir(parents=True)
-    as_asked(runs(), jobs).to_csv(out / "runs.csv", index=False)
+    write_table(out / "runs.csv", as_asked(runs(), jobs))
     rng = np.random.default_rng(11)
     for population, base in POPULATIONS.items():
         for replicate in range(REPLICATES):
@@ -298,6 +298,15 @@ def _make(folder: Path, profile: str, results: Path) -> Path:
             write_run(jobs, f"grid-loss-{population}", replicate, trace)
     write_run(jobs, "resnet8", 0)
     return results
+
+
+def write_table(path: Path, table: pd.DataFrame, right: hits.Hits | None = None) -> None:
+    """Write a table, and hits beside it, with the record that says so."""
+    with sealed.describing(sealed.beside(path)) as to_write:
+        table.to_csv(to_write(path), index=False)
+        if right is not None:
+            hits.write(path, right)
+            to_write(hits.beside(path))
 
 
 def _search(entry: str, base: float, rng: np.random.Generator) -> pd.DataFrame:
@@ -343,8 +352,10 @@ def write_run(
     """Write the folder of one run, of the spec that `jobs` asks for or of another."""
     folder, entry = Path(jobs.run(subject, seed)), subject.rpartition("-")[0]
     folder.mkdir(parents=True, exist_ok=True)
+    files = {}
     if trace is not None:
         trace.to_csv(folder / "trace.csv", index=False)
+        files = {"trace.csv": store.sha256(folder / "trace.csv")}
     record = {
         "command": f"mergesuite merge --method {entry} --seed {seed} --out out",
         "seed": seed,
@@ -359,5 +370,6 @@ def write_run(
         "cost": {"evaluations_asked": 400, "forward_images": 124000},
         "fitness_images": IMAGES,
         "metric": "accuracy",
+        "files": files,
     }
-    (folder / "run.json").write_text(json.dumps(record))
+    sealed.write(folder / "run.json", record)

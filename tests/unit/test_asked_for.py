@@ -36,9 +36,8 @@ def write_metrics(jobs, runs):
 def write_metric(jobs, group, seed, rows):
     file = Path(jobs.folder) / "evaluate" / group / f"s{seed}.csv"
     file.parent.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(file, index=False)
     key = (str(rows["subject"].iloc[0]), int(seed), "keep")
-    hits.write(file, {key: np.zeros(3, dtype=np.uint8)})
+    fixture.write_table(file, rows, {key: np.zeros(3, dtype=np.uint8)})
 
 
 def read(jobs):
@@ -46,7 +45,7 @@ def read(jobs):
 
 
 def rewrite(jobs, runs):
-    runs.to_csv(Path(jobs.folder) / "runs.csv", index=False)
+    fixture.write_table(Path(jobs.folder) / "runs.csv", runs)
 
 
 def of_older_recipe(runs):

@@ -1,6 +1,7 @@
 """Image folders beyond `test_data`: held out by number, preprocessing, ImageNet."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,12 @@ def test_means_that_are_given_are_taken_and_others_measured(tmp_path: Path):
     expected = data.channel_statistics(splits.fit.images)
     assert splits.statistics == expected
     assert data.load(f"folder:{tmp_path}").statistics == expected  # from the cache
+    (kept,) = (imagefiles.cache() / "statistics").glob("*.json")
+    whole = kept.read_bytes()
+    kept.write_bytes(re.sub(rb'("std": \[\s+\d)\.\d', rb"\1.9", whole))
+    assert kept.read_bytes() != whole
+    assert data.load(f"folder:{tmp_path}").statistics == expected  # a damaged one is made again
+    assert kept.read_bytes() == whole
     paint(tmp_path, ["cat", "dog"], 6, first=50)
     assert data.load(f"folder:{tmp_path}").statistics != expected
 

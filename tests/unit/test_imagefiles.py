@@ -82,7 +82,7 @@ def test_a_file_that_is_gone_is_forgotten(files: list[Path], tmp_path: Path):
     sums(files)
     sums(files[1:])
     (kept,) = (tmp_path / "cache").rglob("*.json")
-    assert list(json.loads(kept.read_text())) == ["dog/1.png"]
+    assert list(json.loads(kept.read_text())["files"]) == ["dog/1.png"]
 
 
 @pytest.mark.parametrize("damage", ["", "[1]", '{"cat/1.png": 3}', "{"])
@@ -90,6 +90,14 @@ def test_a_damaged_manifest_is_made_again(files: list[Path], tmp_path: Path, dam
     right = sums(files)
     (kept,) = (tmp_path / "cache").rglob("*.json")
     kept.write_text(damage)
+    assert sums(files) == right
+
+
+def test_a_checksum_in_the_manifest_that_has_changed_is_not_taken(files: list[Path], tmp_path):
+    right = sums(files)
+    (kept,) = (tmp_path / "cache").rglob("*.json")
+    sha = hashlib.sha256(b"cat").hexdigest()
+    kept.write_text(kept.read_text().replace(sha, sha[:-1] + chr(ord(sha[-1]) ^ 1)))
     assert sums(files) == right
 
 
@@ -115,7 +123,7 @@ def test_processes_at_once_agree_and_leave_a_whole_manifest(files: list[Path], t
     said = {run.communicate()[0] for run in runs}
     assert len(said) == 1
     (kept,) = (p for p in (tmp_path / "cache").rglob("*") if p.is_file())
-    assert len(json.loads(kept.read_text())) == 51
+    assert len(json.loads(kept.read_text())["files"]) == 51
 
 
 @pytest.mark.parametrize(

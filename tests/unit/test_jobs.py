@@ -11,7 +11,7 @@ import yaml
 from mergesuite import models
 from mergesuite.cli import commands
 from mergesuite.cli.parser import build_parser, parse
-from mergesuite.core import store, streams
+from mergesuite.core import sealed, store, streams
 from mergesuite.errors import UserError
 from mergesuite.experiment import config, declared, flags, identity, loading
 from mergesuite.experiment import jobs as planning
@@ -471,7 +471,7 @@ def test_a_file_is_known_by_one_rule(tmp_path):
         for name in ("model.safetensors", "epochs/003.safetensors")
     }
     args = {"network": {"build": "x"}, "recipe": {"epochs": 9}}
-    store.write_json(folder / "run.json", {"spec": "abc", "seed": 1, "args": args, "weights": shas})
+    sealed.write(folder / "run.json", {"spec": "abc", "seed": 1, "args": args, "weights": shas})
     for name, spec in [("model.safetensors", "abc"), ("epochs/003.safetensors", "abc-003")]:
         assert identity.path_spec(folder / name) == record.checkpoint(folder / name)["spec"] == spec
 

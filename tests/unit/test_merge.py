@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mergesuite.core import store
+from mergesuite.core import sealed, store
 from mergesuite.core.runtime import Meter
 from mergesuite.core.streams import generator
 from mergesuite.errors import UserError
@@ -207,7 +207,7 @@ def test_a_control_takes_its_budget_from_a_run(parents, tmp_path):
         record = store.read_json(source)
         record["cost"]["forward_images"] = forward
         path = tmp_path / f"{forward}.json"
-        store.write_json(path, record)
+        sealed.write(path, record)
         how = {"use": "train-on", "params": {"batch": 20}}
         results.append(merged(parents, how, tmp_path / str(forward), budget_of=path))
     assert results[0][1] == results[1][1]

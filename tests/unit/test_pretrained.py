@@ -220,7 +220,7 @@ def test_published_weights_are_members_beside_files(work, tiny, tmp_path):
     subject = "average-pair"
     assert work.parents(subject, 0)[0] == TINY
     assert work.merge_files(subject, 0) == [str(own.relative_to(tmp_path))]
-    expected = [identity.file_spec(tiny), identity.file_spec(own)]
+    expected = [identity.file_spec(store.sha256(file)) for file in (tiny, own)]
     assert [work._spec_of(of) for of in work._parents(subject, 0)] == expected
 
 

@@ -1,6 +1,8 @@
 import pandas as pd
 import pytest
+import report_fixture as fixture
 
+from mergesuite.core import sealed
 from mergesuite.errors import UserError
 from mergesuite.report import publish
 
@@ -21,9 +23,13 @@ def finished(folder, text):
         {"text": "large", "verdict": "not comparable", "why": "no data", "n": 0, "effect": None},
     ]
     table = pd.DataFrame([common | row for row in verdicts])
-    table.to_csv(folder / "r/laptop/p/verdicts.csv")
-    pd.DataFrame([{"commit": "abc", "device": "CPU X"}]).to_csv(folder / "r/laptop/p/runs.csv")
-    (folder / "r/laptop/p/figures/gains.svg").write_text("<svg/>")
+    out = folder / "r/laptop/p"
+    fixture.write_table(out / "verdicts.csv", table)
+    fixture.write_table(out / "runs.csv", pd.DataFrame([{"commit": "abc", "device": "CPU X"}]))
+    with sealed.describing(sealed.beside(out / "figures")) as to_write:
+        to_write(out / "figures/gains.svg").write_text("<svg/>")
+    with sealed.describing(sealed.beside(out / "tables")):
+        pass
     return folder / "p", "laptop", folder / "r"
 
 

@@ -114,6 +114,24 @@ def test_a_deleted_result_is_made_again_and_no_other(finished):
     kept.rename(folder)
 
 
+def test_swapped_weights_are_refused_and_run_their_merges_again(finished):
+    assert mergesuite(finished, "verify").returncode == 0
+    run = finished / "results/smoke/mega/train/resnet56/s0"
+    file, before = run / WEIGHTS, (run / WEIGHTS).read_bytes()
+    written = file.stat().st_mtime_ns
+    shutil.copyfile(run.with_name("s1") / WEIGHTS, file)
+    planned = outputs(snakemake(finished, "-n", "mega", "--config", "profile=smoke"), "merge")
+    refused = mergesuite(finished, "evaluate", "--runs", run, "--out", "m.csv")
+    found = mergesuite(finished, "verify", "results/smoke")
+    file.write_bytes(before)
+    os.utime(file, ns=(written, written))
+    assert {"mega/merge/average-pair/s0", "mega/merge/mega-clean-pair/s0"} <= planned
+    assert not any(name.endswith("s1") for name in planned)
+    assert (refused.returncode, found.returncode) == (2, 1)
+    assert f"{file} is not the file" in refused.stderr
+    assert "train/resnet56/s0/model.safetensors is not the file" in found.stdout
+
+
 def test_results_of_an_older_spec_are_refused_where_they_are_read(finished, spec):
     spec(lambda raw: raw["profiles"]["smoke"]["models"]["resnet56"]["recipe"].update(epochs=2))
     for stage in ("collect", "compare", "tables", "figures"):

@@ -4,9 +4,11 @@ rule collect:
         hits=ask(
             lambda jobs, w: [f"{name}.hits.safetensors" for name in jobs.metrics()]
         ),
+        records=ask(lambda jobs, w: [f"{name}.record.json" for name in jobs.metrics()]),
     output:
         runs=f"{RUN}/runs.csv",
         hits=f"{RUN}/runs.hits.safetensors",
+        record=f"{RUN}/runs.record.json",
     log:
         f"{RUN}/logs/collect.log",
     params:
@@ -20,6 +22,7 @@ rule compare:
     input:
         runs=f"{RUN}/runs.csv",
         hits=f"{RUN}/runs.hits.safetensors",
+        record=f"{RUN}/runs.record.json",
         spec=lambda w: str(settings.folder_of(w.paper) / "paper.yaml"),
         reported=lambda w: str(settings.folder_of(w.paper) / "reported.csv"),
     output:
@@ -32,6 +35,7 @@ rule compare:
         leakage=f"{RUN}/leakage.csv",
         calibration=f"{RUN}/calibration.csv",
         controls=f"{RUN}/controls.csv",
+        record=f"{RUN}/verdicts.record.json",
     log:
         f"{RUN}/logs/compare.log",
     params:
@@ -58,6 +62,7 @@ rule tables:
             table=TABLES,
             kind=["csv", "tex"],
         ),
+        record=f"{RUN}/tables.record.json",
     log:
         f"{RUN}/logs/tables.log",
     params:
@@ -83,6 +88,7 @@ rule figures:
             f"{RESULTS}/{{{{profile}}}}/{{{{paper}}}}/figures/{{figure}}.pdf",
             figure=FIGURES,
         ),
+        record=f"{RUN}/figures.record.json",
     log:
         f"{RUN}/logs/figures.log",
     params:

@@ -24,6 +24,7 @@ rule evaluate:
     output:
         csv=f"{RUN}/evaluate/{{group}}/s{{seed}}.csv",
         hits=f"{RUN}/evaluate/{{group}}/s{{seed}}.hits.safetensors",
+        record=f"{RUN}/evaluate/{{group}}/s{{seed}}.record.json",
     log:
         f"{RUN}/logs/evaluate/{{group}}/s{{seed}}.log",
     resources:

@@ -10,7 +10,7 @@ import shutil
 from argparse import Namespace
 from pathlib import Path
 
-from mergesuite.core import provenance, store
+from mergesuite.core import provenance, sealed, store
 from mergesuite.errors import CheckFailed, UserError
 from mergesuite.experiment import config, flags, foreign
 from mergesuite.experiment.checks import SPLITS
@@ -41,7 +41,7 @@ def _data(options: Namespace) -> None:
         held_out=wanted.held_out,
         preprocess=wanted.preprocess,
     )
-    store.write_json(options.out, splits.manifest)
+    sealed.write(options.out, splits.manifest)
 
 
 def _weights(file: Path) -> Path:
@@ -186,6 +186,12 @@ def _doctor(options: Namespace) -> None:
     doctor.show(options.papers or config.papers_there(), options.profile)
 
 
+def _verify(options: Namespace) -> None:
+    from mergesuite.cli import verify
+
+    verify.show(options.folder)
+
+
 def _new_paper(options: Namespace) -> None:
     if not re.fullmatch(config.NAME, options.name):
         raise UserError(
@@ -237,6 +243,7 @@ COMMANDS = {
     "check": _check,
     "accept": _accept,
     "plan-study": _plan_study,
+    "verify": _verify,
     "doctor": _doctor,
     "new-paper": _new_paper,
 }

@@ -46,7 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
     stages = parser.add_subparsers(dest="stage", required=True, parser_class=Parser)
     for add in (
         _add_list, _add_data, _add_train, _add_merge, _add_evaluate, _add_paper_stages,
-        _add_report, _add_check, _add_accept, _add_plan_study, _add_doctor, _add_new_paper,
+        _add_report, _add_check, _add_accept, _add_plan_study, _add_verify, _add_doctor,
+        _add_new_paper,
     ):  # fmt: skip
         add(stages)
     return parser
@@ -244,6 +245,18 @@ def _add_accept(stages) -> None:
     )
     stage.add_argument("--paper", required=True, help="a folder of replications/")
     _add_profile(stage)
+
+
+def _add_verify(stages) -> None:
+    stage = _stage(
+        stages,
+        "verify",
+        "whether files of results are still what the stages wrote; status 1 if one is not",
+        "mergesuite verify results/laptop",
+    )
+    stage.add_argument(
+        "folder", nargs="?", type=Path, default=Path("results"), help="default: results"
+    )
 
 
 def _add_doctor(stages) -> None:

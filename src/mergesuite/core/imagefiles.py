@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from mergesuite.core import store
+from mergesuite.core import sealed, store
 from mergesuite.errors import UserError
 
 PREFIX = "folder:"
@@ -85,7 +84,7 @@ def checksums(
     if settled != known:
         # Two processes at once write the same; one that may not write hashes each time.
         with contextlib.suppress(UserError):
-            store.write_text(kept, json.dumps(settled))
+            sealed.write(kept, {"files": settled}, indent=None)
     return {name: f"sha256:{entry[2]}" for name, entry in found.items()}
 
 
@@ -112,11 +111,4 @@ def _state(file: Path) -> tuple[int, int]:
 
 def _known(kept: Path) -> dict[str, Entry]:
     """What an earlier run kept; a damaged file counts as none."""
-    try:
-        known = json.loads(kept.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    sound = isinstance(known, dict) and all(
-        isinstance(entry, list) and len(entry) == 3 for entry in known.values()
-    )
-    return known if sound else {}
+    return (sealed.found(kept) or {"files": {}})["files"]

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mergesuite.core import digests, imagefiles, store
+from mergesuite.core import digests, imagefiles, sealed
 from mergesuite.core.portable import permutation
 from mergesuite.data.pictures import InMemory, Pictures
 from mergesuite.data.sources import READERS, SPLITS, TEST_READERS, Reader, Source, Statistics
@@ -116,9 +116,12 @@ class Splits:
             return channel_statistics(self.fit.images)
         pictures = lazy.pictures(rows)
         file = imagefiles.cache() / "statistics" / f"{self._key('fit', pictures.cut, rows)}.json"
-        if not file.is_file():  # every fit image is decoded for it
-            store.write_json(file, _statistics(pictures.all()))
-        mean, std = store.read_json(file)
+        known = sealed.found(file)
+        if known is None:  # every fit image is decoded for it
+            mean, std = _statistics(pictures.all())
+            known = {"mean": mean, "std": std}
+            sealed.write(file, known)
+        mean, std = known["mean"], known["std"]
         return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
 
     @property

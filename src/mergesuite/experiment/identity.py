@@ -7,12 +7,11 @@ its parents, so that a change of a parent's recipe changes the spec of all that 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mergesuite.core import sealed, store
 from mergesuite.experiment.recipe import Recipe
 from mergesuite.experiment.settings import Data, Merge, Network, digest
 
@@ -52,10 +51,9 @@ def checkpoint_spec(run: str, kept: str | None) -> str:
     return f"{run}-{kept}" if kept else run
 
 
-def file_spec(path: Path) -> str:
+def file_spec(sha256: str) -> str:
     """The spec of a weights file that no run of ours made."""
-    with path.open("rb") as file:
-        return f"file-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+    return f"file-{sha256[:12]}"
 
 
 def path_spec(path: Path) -> str:
@@ -65,11 +63,7 @@ def path_spec(path: Path) -> str:
     """
     is_epoch = path.parent.name == "epochs"
     folder = path.parent.parent if is_epoch else path.parent
-    try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        known = path.relative_to(folder).as_posix() in record["weights"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return file_spec(path)
-    if not known:
-        return file_spec(path)
+    record = sealed.found(folder / sealed.RUN) or {}
+    if path.relative_to(folder).as_posix() not in record.get("weights", {}):
+        return file_spec(store.sha256(path))
     return checkpoint_spec(record["spec"], path.stem if is_epoch else None)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mergesuite.core import frames
+from mergesuite.core import frames, sealed
 from mergesuite.errors import UserError
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge.samples import read_runs
@@ -21,17 +21,21 @@ def write(paper: str, profile: str, results: Path) -> None:
 
     Raises:
         UserError: a run is missing, was not asked for, or was made with other settings than
-            paper.yaml has now.
+            paper.yaml has now, or a table is not the one that `evaluate` wrote.
     """
     jobs = Jobs(paper, profile, str(results))
     files = [Path(f"{name}.csv") for name in jobs.metrics()]
+    for file in files:
+        sealed.check(sealed.beside(file))
     table = pd.concat([frames.read_csv(file) for file in files], ignore_index=True)
     if missing := [name for name in COLUMNS if name not in table.columns]:
         raise UserError(f"no column {missing[0]!r} in {files[0]}: is it of evaluate?")
     check(table, jobs)
     out = Path(jobs.folder) / "runs.csv"
-    hits.write(out, {k: v for file in files for k, v in hits.read(file).items()})
-    frames.write_csv(out, table[COLUMNS])
+    with sealed.describing(sealed.beside(out)) as to_write:
+        hits.write(out, {k: v for file in files for k, v in hits.read(file).items()})
+        to_write(hits.beside(out))
+        frames.write_csv(to_write(out), table[COLUMNS])
 
 
 def measured(jobs: Jobs) -> pd.DataFrame:
@@ -40,9 +44,22 @@ def measured(jobs: Jobs) -> pd.DataFrame:
     Raises:
         UserError: it is missing or damaged, or not of what paper.yaml asks for now.
     """
-    runs = read_runs(Path(jobs.folder) / "runs.csv")
+    file = Path(jobs.folder) / "runs.csv"
+    sealed.check(sealed.beside(file))
+    runs = read_runs(file)
     check(runs, jobs)
     return runs
+
+
+def judged(jobs: Jobs, *names: str) -> list[pd.DataFrame]:
+    """Tables that `compare` made, by their names without an ending.
+
+    Raises:
+        UserError: one is missing or damaged.
+    """
+    folder = Path(jobs.folder)
+    sealed.check(sealed.beside(folder / "verdicts.csv"))
+    return [frames.read_csv(folder / f"{name}.csv") for name in names]
 
 
 def check(table: pd.DataFrame, jobs: Jobs) -> None:

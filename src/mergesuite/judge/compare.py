@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from mergesuite.core import frames
+from mergesuite.core import frames, sealed
 from mergesuite.experiment import loading, spec, statements
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import by_image, collect, power
@@ -189,10 +189,14 @@ def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
     jobs = Jobs(paper_folder.name, profile, str(results))
     folder, runs = Path(jobs.folder), collect.measured(jobs)
     right = hits.read(folder / "runs.csv")
-    verdicts = compare(jobs.paper, loading.reported(paper_folder), runs, right)
-    frames.write_csv(folder / "verdicts.csv", verdicts)
-    frames.write_csv(folder / "gains.csv", gains(jobs.paper, runs))
-    frames.write_csv(folder / "leakage.csv", leakage(jobs.paper, runs))
-    frames.write_csv(folder / "calibration.csv", calibration(jobs.paper, runs))
-    frames.write_csv(folder / "controls.csv", controls(Study(jobs.paper, runs, right)))
-    return verdicts
+    tables = {
+        "verdicts": compare(jobs.paper, loading.reported(paper_folder), runs, right),
+        "gains": gains(jobs.paper, runs),
+        "leakage": leakage(jobs.paper, runs),
+        "calibration": calibration(jobs.paper, runs),
+        "controls": controls(Study(jobs.paper, runs, right)),
+    }
+    with sealed.describing(sealed.beside(folder / "verdicts.csv")) as to_write:
+        for name, table in tables.items():
+            frames.write_csv(to_write(folder / f"{name}.csv"), table)
+    return tables["verdicts"]

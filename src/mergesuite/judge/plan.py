@@ -19,7 +19,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from mergesuite.core import frames
 from mergesuite.experiment import declared, spec
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import collect, power
@@ -167,10 +166,10 @@ def of_results(paper: str, profile: str, results: Path) -> pd.DataFrame:
     """The plan of a study after the pilot in `results/profile/paper`.
 
     Raises:
-        UserError: there is no verdicts.csv, or its runs are not those of paper.yaml.
+        UserError: verdicts.csv is missing or damaged, or its runs are not those of paper.yaml.
     """
     jobs = Jobs(paper, profile, str(results))
-    verdicts = frames.read_csv(Path(jobs.folder) / "verdicts.csv")
+    (verdicts,) = collect.judged(jobs, "verdicts")
     runs = collect.measured(jobs)
     timed = runs[runs["metric"] == "seconds"].groupby("subject")["value"].mean()
     on_test = runs[(runs["split"] == "test") & (runs["metric"] == "accuracy")]["n"]

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mergesuite.core import frames, store
+from mergesuite.core import sealed, store
 from mergesuite.experiment import spec
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import collect
@@ -256,8 +256,9 @@ def save(figure: Figure, path: Path) -> None:
 def write(paper_folder: Path, profile: str, results: Path) -> None:
     """Write `figures/{fitness,segment,gains,reported,leakage,null}.{svg,pdf}`."""
     jobs = Jobs(paper_folder.name, profile, str(results))
-    folder = Path(jobs.folder)
-    drawn = make(jobs, collect.measured(jobs), frames.read_csv(folder / "verdicts.csv"))
-    for name, figure in drawn.items():
-        for kind in ("svg", "pdf"):
-            save(figure, folder / "figures" / f"{name}.{kind}")
+    drawn = make(jobs, collect.measured(jobs), *collect.judged(jobs, "verdicts"))
+    folder = Path(jobs.folder) / "figures"
+    with sealed.describing(sealed.beside(folder)) as to_write:
+        for name, figure in drawn.items():
+            for kind in ("svg", "pdf"):
+                save(figure, to_write(folder / f"{name}.{kind}"))

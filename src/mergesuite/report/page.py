@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 
 from mergesuite import __version__
-from mergesuite.core import frames, store
+from mergesuite.core import sealed, store
 from mergesuite.experiment import declared, spec
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import collect
@@ -65,8 +65,8 @@ def section(paper_folder: Path, profile: str, results: Path) -> dict[str, Any]:
     if not (folder / "runs.csv").is_file() or not (folder / "verdicts.csv").is_file():
         empty = ("claims", "controls", "tables", "figures", "commands", "origin")
         return {**base, **{name: [] for name in empty}}
-    runs, verdicts = collect.measured(jobs), frames.read_csv(folder / "verdicts.csv")
-    beside = frames.read_csv(folder / "controls.csv")
+    runs = collect.measured(jobs)
+    verdicts, beside = collect.judged(jobs, "verdicts", "controls")
     records = traces.records(jobs)
     return {
         **base,
@@ -109,12 +109,14 @@ def _table(table: Table) -> dict[str, Any]:
 
 
 def _figures(folder: Path, slug: str) -> list[dict[str, str]]:
+    files = {name: folder / f"{name}.svg" for name in ALTERNATIVES}
+    drawn = [name for name, file in files.items() if file.is_file()]
+    if drawn:
+        sealed.check(sealed.beside(folder))
     found = []
-    for name in ALTERNATIVES:
-        file = folder / f"{name}.svg"
-        if file.is_file():
-            svg = embed(file.read_text(encoding="utf-8"), f"{slug}-{name}", ALTERNATIVES[name])
-            found.append({"name": name, "caption": CAPTIONS[name], "svg": svg})
+    for name in drawn:
+        svg = embed(files[name].read_text(encoding="utf-8"), f"{slug}-{name}", ALTERNATIVES[name])
+        found.append({"name": name, "caption": CAPTIONS[name], "svg": svg})
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from mergesuite.core import frames, store
+from mergesuite.core import frames, sealed, store
 from mergesuite.errors import UserError
 from mergesuite.report.claims import INTERVAL_NOTE, is_tested
 from mergesuite.report.wording import NOTHING, effect, needed, percent, unit
@@ -28,6 +28,9 @@ KEPT = (
     "tables/*.md",
     "figures/*.svg",
 )
+
+MADE = ("runs.csv", "verdicts.csv", "tables", "figures")
+"""What has a record: each file that is kept is described by one of these."""
 
 
 def block(verdicts: pd.DataFrame, runs: pd.DataFrame, profile: str) -> str:
@@ -63,13 +66,15 @@ def publish(paper_folder: Path, profile: str, results: Path) -> None:
     """Copy a run's small files to results/published and refresh the paper's README.
 
     Raises:
-        UserError: the run is not finished, or the README lacks the markers.
+        UserError: the run is not finished or damaged, or the README lacks the markers.
     """
     source = results / profile / paper_folder.name
     readme = paper_folder / "README.md"
     text = readme.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise UserError(f"{readme} lacks the lines {BEGIN} and {END}: add them")
+    for made in MADE:
+        sealed.check(sealed.beside(source / made))
     verdicts, runs = (frames.read_csv(source / f"{name}.csv") for name in ("verdicts", "runs"))
     made = block(verdicts, runs, profile)
     head, _, rest = text.partition(BEGIN)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from mergesuite.core import frames, store
+from mergesuite.core import frames, sealed, store
 from mergesuite.experiment import spec
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import collect
@@ -237,11 +237,13 @@ def make(
 def write(paper_folder: Path, profile: str, results: Path) -> list[Table]:
     """Write `tables/NAME.{csv,md,tex}` of a paper's results, for each of `NAMES`."""
     jobs = Jobs(paper_folder.name, profile, str(results))
-    folder = Path(jobs.folder)
-    judged = (frames.read_csv(folder / f"{name}.csv") for name in ("verdicts", "controls"))
-    made = make(jobs.paper, collect.measured(jobs), *judged)
-    for table in made:
-        frames.write_csv(folder / "tables" / f"{table.name}.csv", table.numbers)
-        store.write_text(folder / "tables" / f"{table.name}.md", markdown(table))
-        store.write_text(folder / "tables" / f"{table.name}.tex", latex(table))
+    folder = Path(jobs.folder) / "tables"
+    verdicts, beside = collect.judged(jobs, "verdicts", "controls")
+    made = make(jobs.paper, collect.measured(jobs), verdicts, beside)
+    with sealed.describing(sealed.beside(folder)) as to_write:
+        for table in made:
+            file = folder / f"{table.name}.csv"
+            frames.write_csv(to_write(file), table.numbers)
+            store.write_text(to_write(file.with_suffix(".md")), markdown(table))
+            store.write_text(to_write(file.with_suffix(".tex")), latex(table))
     return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mergesuite.core import sealed
 from mergesuite.core.frames import read_csv
 from mergesuite.errors import UserError
 from mergesuite.experiment import settings
 from mergesuite.experiment.jobs import Jobs
 
 SEGMENT = "interpolation-grid"
+TRACE = "trace.csv"
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class Trace:
 def read(jobs: Jobs, segment: bool = False) -> list[Trace]:
     """The traces of all searches that are asked for, or of the segments between two parents.
 
-    What is missing or damaged is left out: a figure of the rest is worth having.
+    What is missing is left out: a figure of the rest is worth having.
 
     Raises:
-        UserError: a run was made with other settings than paper.yaml has now.
+        UserError: a run is damaged, or was made with other settings than paper.yaml has now.
     """
     found, paper = [], jobs.paper
     for subject, parts in jobs.subjects.items():
@@ -61,12 +62,8 @@ def read(jobs: Jobs, segment: bool = False) -> list[Trace]:
 def _frames(jobs: Jobs, subject: str) -> Iterator[tuple[int, pd.DataFrame]]:
     """The traces of finished runs; a folder may hold other seeds, of earlier settings."""
     for seed in jobs.seeds(subject):
-        if _record(jobs, subject, seed) is None:
-            continue
-        try:
-            yield seed, read_csv(Path(jobs.run(subject, seed)) / "trace.csv")
-        except UserError:
-            continue
+        if _record(jobs, subject, seed, TRACE):
+            yield seed, read_csv(Path(jobs.run(subject, seed)) / TRACE)
 
 
 def _in_units(frame: pd.DataFrame, fitness: settings.Fitness) -> pd.DataFrame:
@@ -105,10 +102,10 @@ def curves(traces: list[Trace], points: int = 200) -> tuple[np.ndarray, np.ndarr
 
 
 def records(jobs: Jobs) -> list[dict[str, Any]]:
-    """The readable run.json of every run that is asked for, with its `subject`.
+    """The run.json of every finished run that is asked for, with its `subject`.
 
     Raises:
-        UserError: a run was made with other settings than paper.yaml has now.
+        UserError: a run is damaged, or was made with other settings than paper.yaml has now.
     """
     found = []
     for subject in jobs.subjects:
@@ -118,18 +115,18 @@ def records(jobs: Jobs) -> list[dict[str, Any]]:
     return found
 
 
-def _record(jobs: Jobs, subject: str, seed: int) -> dict[str, Any] | None:
-    """The run.json of one run; nothing where there is none to be read."""
-    file = Path(jobs.run(subject, seed)) / "run.json"
+def _record(jobs: Jobs, subject: str, seed: int, *files: str) -> dict[str, Any] | None:
+    """The run.json of one run, `files` of which are checked; nothing where there is none."""
+    file = Path(jobs.run(subject, seed)) / sealed.RUN
+    if not file.is_file():
+        return None
+    again = shlex.join(["snakemake", "--cores", "all", str(file)])
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(record, dict):
-        return None
+        record = sealed.check(file, files) if files else sealed.read(file)
+    except UserError as error:
+        raise UserError(f"{error}: `{again}`") from None
     there, wanted = record.get("spec"), jobs.spec(subject, seed)
     if there != wanted:
-        again = shlex.join(["snakemake", "--cores", "all", str(file)])
         raise UserError(
             f"{file.parent} was made with other settings (spec {there}) than paper.yaml has now "
             f"({wanted}): make it again with `{again}`"

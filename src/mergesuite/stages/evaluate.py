@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mergesuite.core import ranks, runtime, store
+from mergesuite.core import ranks, runtime, sealed, store
 from mergesuite.core.runtime import log
 from mergesuite.errors import UserError
 from mergesuite.experiment.settings import Data, Network, Other
@@ -41,6 +42,7 @@ def run(
     rows: list[dict[str, Any]] = []
     right: dict[hits.Key, Any] = {}
     known: dict[str, tuple[Problem, Outputs]] = {}
+    origins = functools.cache(record.checkpoint)  # results share parents
     for folder in runs:
         done = record.read(folder)
         record.checkpoint(folder / record.WEIGHTS)
@@ -58,12 +60,15 @@ def run(
         population_of = "" if done["kind"] == "parent" else population
         entry = subject.removesuffix(f"-{population_of}") if population_of else ""
         named = {"subject": subject, "entry": entry, "population": population_of}
-        measured, by_image = _measured(named, folder, done, problem, outputs)
+        mixed = _mixed(folder, done, origins)
+        measured, by_image = _measured(named, folder, done, problem, outputs, mixed)
         rows += measured
         right |= {(subject, done["seed"], t): bits for t, bits in by_image.items()}
         log(f"{folder} measured")
-    hits.write(out, right)
-    store.write_rows(out, rows, COLUMNS)
+    with sealed.describing(sealed.beside(out)) as to_write:
+        store.write_rows(to_write(out), rows, COLUMNS)
+        hits.write(out, right)
+        to_write(hits.beside(out))
 
 
 def _subject(folder: Path) -> str:
@@ -81,20 +86,37 @@ def _problem(done: Mapping[str, Any], device: str) -> Problem:
     )
 
 
+def _mixed(
+    folder: Path, done: Mapping[str, Any], checkpoint: Callable[[Path], dict[str, Any]]
+) -> list[Path]:
+    """The parents that a result mixes; they are those that it was made from.
+
+    If not mixed, statistics averaged over parents would only spoil a result. So would those of
+    aligned parents: in their files they are in the order that each had before.
+    """
+    if not done.get("mixes") or done["args"]["merge"]["parents"] == "aligned":
+        return []
+    paths = [Path(parent["path"]) for parent in done["parents"]]
+    for path, parent in zip(paths, done["parents"], strict=True):
+        if checkpoint(path)["sha256"] != parent["sha256"]:
+            raise UserError(
+                f"{path} is not the parent that {folder} was made from (recorded SHA-256 "
+                f"{parent['sha256'][:12]}): delete {folder} and run its stage again"
+            )
+    return paths
+
+
 def _measured(
     named: Mapping[str, str],
     folder: Path,
     done: Mapping[str, Any],
     problem: Problem,
     outputs: Outputs,
+    mixed: Sequence[Path],
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Rows and packed hits of one run: see `measure`."""
     networks, rule = members.members_of(folder / record.WEIGHTS)
-    # If not mixed, statistics averaged over parents would only spoil a result. So would those of
-    # aligned parents: in their files they are in the order that each had before.
-    is_mixed = done.get("mixes") and done["args"]["merge"]["parents"] != "aligned"
-    sources = done["parents"] if is_mixed else []
-    parents = [problem.load(Path(source["path"])) for source in sources]
+    parents = [problem.load(path) for path in mixed]
     cost = {**done["cost"], "seconds": done["seconds"], "peak_mb": done["peak_mb"]}
     costs = [
         {"batchnorm": "-", "metric": k, "split": "-", "value": v, "n": 1, "members": len(networks)}

@@ -20,10 +20,15 @@ Hits = dict[Key, NDArray[np.uint8]]
 SUFFIX = ".hits.safetensors"
 
 
+def beside(table: Path) -> Path:
+    """The file with the hits that belong to a table of metrics."""
+    return table.with_suffix(SUFFIX)
+
+
 def write(table: Path, hits: Hits) -> None:
     """Keep hits beside the table of metrics that they belong to."""
     named = {"/".join(map(str, key)): bits for key, bits in hits.items()}
-    with store.whole(table.with_suffix(SUFFIX)) as temporary:
+    with store.whole(beside(table)) as temporary:
         temporary.write_bytes(save(named))
 
 
@@ -33,7 +38,7 @@ def read(table: Path) -> Hits:
     Raises:
         UserError: the file is damaged.
     """
-    file = table.with_suffix(SUFFIX)
+    file = beside(table)
     if not file.is_file():
         return {}
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mergesuite.core import ranks, runtime, store, streams
+from mergesuite.core import ranks, runtime, sealed, streams
 from mergesuite.core.ranks import ALONE, Ranks
 from mergesuite.core.runtime import Meter, log
 from mergesuite.errors import UserError
@@ -82,7 +82,7 @@ def run(
     """
     runtime.settle()
     origins = [record.checkpoint(path) for path in parents]
-    source = store.read_json(budget_of) if budget_of else None
+    source = sealed.read(budget_of) if budget_of else None
     this = record.Run(
         stage="merge",
         out=out,
@@ -91,6 +91,7 @@ def run(
             network, data, how, [o["spec"] for o in origins], source["spec"] if source else None
         ),
         modules=declared.modules(build=network.build, data=data.name, method=how.use),
+        origins=origins,
         device=runtime.device(device),
         command=command,
         force=force,
@@ -111,8 +112,8 @@ def run(
         tensors, more = members.stacked(merged.state_dicts, merged.combine)
         this.save_weights(record.WEIGHTS, tensors, **described, **more)
         fitness = {"batchnorm": how.fitness.batchnorm, "split": how.fitness.split}
-        store.write_rows(
-            out / "trace.csv",
+        this.write_rows(
+            "trace.csv",
             [{**row, **fitness, "fitness_images": merged.fitness_images} for row in merged.trace],
             ["step", "evaluations", "images", "best"],
         )

@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
-from mergesuite.core import digests, provenance, runtime, store
+from mergesuite.core import digests, provenance, runtime, sealed, store
 from mergesuite.core.runtime import Meter, log
 from mergesuite.errors import UserError
 from mergesuite.experiment import identity
 from mergesuite.stages import resume
 
-FILE = "run.json"
+FILE = sealed.RUN
 WEIGHTS = "model.safetensors"
 
 
@@ -35,6 +35,7 @@ class Run:
         seed: names its random streams.
         asked: everything that was asked for, by name; JSON values.
         modules: the files, beside the stage's own, whose code it executes (see `core.digests`).
+        origins: what is known of the checkpoints that it reads (see `checkpoint`).
         device: where it computes.
         command: the words of the command line, for the record.
         force: replace a finished result of other settings.
@@ -45,11 +46,14 @@ class Run:
     seed: int
     asked: Mapping[str, Any]
     modules: Sequence[str]
+    origins: Sequence[Mapping[str, Any]]
     device: torch.device
     command: str = ""
     force: bool = False
     weights: dict[str, str] = field(default_factory=dict)
     """Name -> SHA-256 of every weights file that the run has written."""
+    files: dict[str, str] = field(default_factory=dict)
+    """The same of its tables."""
 
     @property
     def spec(self) -> str:
@@ -70,12 +74,15 @@ class Run:
     def is_finished(self) -> bool:
         """Whether the folder already holds this very result, whole.
 
+        A result with a damaged file, or of other checkpoints than lie there now, is made again.
+
         Raises:
-            UserError: it holds a result of other settings and `force` was not given.
+            UserError: it holds a result of other settings and `force` was not given, or its
+                run.json is damaged.
         """
         if not (self.out / FILE).is_file():
             return False
-        there = store.read_json(self.out / FILE)
+        there = sealed.read(self.out / FILE)
         same = (there.get("spec"), there.get("seed")) == (self.spec, self.seed)
         if not same and not self.force:
             raise UserError(
@@ -83,14 +90,24 @@ class Run:
                 f"seed {there.get('seed')}; asked for: {self.spec}, seed {self.seed}): choose "
                 "another --out, or say --force to replace it"
             )
-        if not same or self.force or there.get("code") != self.code:
-            (self.out / FILE).unlink()  # what is half replaced must not look finished
+        now = same and not self.force and there.get("code") == self.code
+        if now and (why := self._spoilt(there)):
+            log(f"{why}; made again")
+            now = False
+        if not now:
+            # What is half replaced must not look finished.
+            (self.out / FILE).unlink(missing_ok=True)
             return False
-        whole = all(resume.is_whole(self.out / name, sha) for name, sha in there["weights"].items())
-        if whole:
-            resume.clear(self.out)  # a kill may have come between the record and this
-            log(f"{self.out} already holds this result; --force makes it again")
-        return whole
+        resume.clear(self.out)  # a kill may have come between the record and this
+        log(f"{self.out} already holds this result; --force makes it again")
+        return True
+
+    def _spoilt(self, there: Mapping[str, Any]) -> str:
+        """Why a finished result of the same spec and code is not to be believed; "" if it is."""
+        for origin, before in zip(self.origins, origins(there), strict=False):
+            if origin["sha256"] != before["sha256"]:
+                return f"{origin['path']} is not the checkpoint that {self.out} was made from"
+        return next(sealed.faults(self.out / FILE, there), "").partition(":")[0]
 
     def save_weights(self, name: str, tensors: Mapping[str, Any], **metadata: str) -> None:
         """Write weights below the folder, with the run's spec in their metadata."""
@@ -105,6 +122,12 @@ class Run:
         store.copy(source, self.out / name)
         self.weights[name] = store.sha256(self.out / name)
 
+    def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()):
+        """Write a table below the folder, with the run's spec in every row."""
+        rows = [{**row, "spec": self.spec} for row in rows]
+        store.write_rows(self.out / name, rows, [*columns, *([] if rows else ["spec"])])
+        self.files[name] = store.sha256(self.out / name)
+
     def finish(self, meter: Meter, **more: Any) -> None:
         """Write run.json: from here on the run counts."""
         record = {
@@ -117,10 +140,11 @@ class Run:
             "seconds": round(meter.seconds, 3),
             "peak_mb": round(meter.peak_mb(self.device), 1),
             "weights": dict(self.weights),
+            "files": dict(self.files),
             **provenance.stamp(runtime.describe(self.device)),
             **more,
         }
-        store.write_json(self.out / FILE, record)
+        sealed.write(self.out / FILE, record)
         resume.clear(self.out)
 
 
@@ -128,11 +152,16 @@ def read(folder: Path) -> dict[str, Any]:
     """The run.json of a finished run.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it is damaged.
     """
     if not (folder / FILE).is_file():
         raise UserError(f"no {FILE} in {folder}: the run is not finished; run its stage again")
-    return store.read_json(folder / FILE)
+    return sealed.read(folder / FILE)
+
+
+def origins(done: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a run.json knows of the checkpoints that its run has read: parents, or a start."""
+    return [*done.get("parents", []), *([done["start"]] if done.get("start") else [])]
 
 
 def checkpoint(path: Path) -> dict[str, Any]:
@@ -143,26 +172,22 @@ def checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: there is no file, or it is not what its run.json says.
     """
-    if not path.is_file():
-        raise UserError(f"no checkpoint at {path}: check the path")
-    known: dict[str, Any] = {"path": str(path), "sha256": store.sha256(path)}
     is_epoch = path.parent.name == "epochs"
     folder = path.parent.parent if is_epoch else path.parent
     name = path.relative_to(folder).as_posix()
-    if not (folder / FILE).is_file():
-        return {**known, "spec": identity.file_spec(path)}
-    record = store.read_json(folder / FILE)
-    recorded = record.get("weights", {}).get(name)
-    if recorded is None:
-        return {**known, "spec": identity.file_spec(path)}
-    if recorded != known["sha256"]:
-        raise UserError(
-            f"{path} is not the file that {folder / FILE} describes (SHA-256 "
-            f"{known['sha256'][:12]}, recorded {recorded[:12]}): delete {folder} and run its "
-            "stage again"
-        )
+    record: dict[str, Any] = (
+        sealed.read(folder / FILE) if (folder / FILE).is_file() else {"weights": {}}
+    )
+    if name in record["weights"]:
+        sealed.check(folder / FILE, [name])
+    elif not path.is_file():
+        raise UserError(f"no checkpoint at {path}: check the path")
+    else:
+        sha = store.sha256(path)
+        return {"path": str(path), "sha256": sha, "spec": identity.file_spec(sha)}
     return {
-        **known,
+        "path": str(path),
+        "sha256": record["weights"][name],
         "spec": identity.checkpoint_spec(record["spec"], path.stem if is_epoch else None),
         "model": record["args"]["network"]["build"],
         "seed": record["seed"],

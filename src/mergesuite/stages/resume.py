@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mergesuite.core import store
 from mergesuite.core.ranks import ALONE, Ranks
+from mergesuite.core.runtime import log
 
 FOLDER = "resume"
 STATE = "state.pt"
@@ -35,14 +36,20 @@ class Resume:
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The last state that was saved, or None: then the run starts at its beginning.
 
-        A state whose weights are gone or damaged is not continued, for they would be missing from
-        the result.
+        A damaged state, or one whose weights are gone or damaged, is not continued, and a line says
+        so. To begin anew costs time and is safe: an error would ask for the same by hand.
         """
-        state = store.load_state(self._folder / STATE, self._key, device)
-        if state and all(is_whole(self._folder / name, sha) for name, sha in state["kept"].items()):
-            self._kept = state["kept"]
-        else:
+        file = self._folder / STATE
+        state = store.load_state(file, self._key, device)
+        damaged = [file] if file.is_file() and state is None and not store.is_sealed(file) else []
+        if state:
+            kept = ((self._folder / name, sha) for name, sha in state["kept"].items())
+            damaged = [path for path, sha in kept if not is_whole(path, sha)]
+        if damaged:
+            log(f"{damaged[0]} is damaged or missing: the run begins anew")
             state = None
+        if state:
+            self._kept = state["kept"]
         self._ranks.wait()  # all have read the state before the first replaces it
         return state
 

@@ -54,6 +54,7 @@ def run(
         seed=seed,
         asked=identity.training(network, data, recipe, origin["spec"] if origin else None),
         modules=declared.modules(build=network.build, data=data.name),
+        origins=[origin] if origin else [],
         device=where,
         command=command,
         force=force,
@@ -107,7 +108,7 @@ def _train(
         this.save_weights(_file(recipe.epochs), _on_cpu(module), **described)
     for name in recipe.averages():
         this.save_weights(_file(name), _on_cpu(made[name]), **described)
-    store.write_rows(this.out / "curve.csv", curve)
+    this.write_rows("curve.csv", curve)
     this.finish(
         meter, kind="parent", method="train", start=origin, parents=[], content=problem.content,
         processes=group.size,
