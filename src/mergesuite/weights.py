@@ -175,8 +175,7 @@ def _plain(tensor: Tensor) -> str:
 def _check_finite(tensor: Tensor, name: str, weights: str) -> None:
     if not bool(torch.isfinite(tensor).all()):
         raise UserError(
-            f"{weights}: {name!r} holds NaN or infinite values: "
-            "that network diverged, leave it out"
+            f"{weights}: {name!r} holds NaN or infinite values: that network diverged, leave it out"
         )
 
 

@@ -2,7 +2,9 @@ import pandas as pd
 import pytest
 
 from mergesuite.errors import UserError
+from mergesuite.judge.compare import VERDICT_COLUMNS
 from mergesuite.report import publish
+from mergesuite.stages.columns import COLUMNS, WHOLE
 
 
 def finished(folder, text):
@@ -10,7 +12,7 @@ def finished(folder, text):
     (folder / "p").mkdir()
     (folder / "p/README.md").write_text(text)
     common = {"verdict": "no gain", "why": "0 is inside", "effect": "difference", "n": 5}
-    common |= {"family": "primary", "level": 0.9875}
+    common |= {"family": "primary", "level": 0.9875, "claim": "c"}
     verdicts = [
         {"text": "a gains", "metric": "accuracy", "difference": 0.01, "low": -0.02, "high": 0.04}
         | {"pairs_needed": 12},
@@ -21,8 +23,10 @@ def finished(folder, text):
         {"text": "large", "verdict": "not comparable", "why": "no data", "n": 0, "effect": None},
     ]
     table = pd.DataFrame([common | row for row in verdicts])
-    table.to_csv(folder / "r/laptop/p/verdicts.csv")
-    pd.DataFrame([{"commit": "abc", "device": "CPU X"}]).to_csv(folder / "r/laptop/p/runs.csv")
+    table.reindex(columns=VERDICT_COLUMNS).to_csv(folder / "r/laptop/p/verdicts.csv")
+    run = dict.fromkeys(WHOLE, 1) | {"commit": "abc", "device": "CPU X"}
+    runs = pd.DataFrame([run]).reindex(columns=COLUMNS)
+    runs.to_csv(folder / "r/laptop/p/runs.csv", index=False)
     (folder / "r/laptop/p/figures/gains.svg").write_text("<svg/>")
     return folder / "p", "laptop", folder / "r"
 

@@ -13,7 +13,7 @@ from mergesuite.errors import UserError
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge.samples import read_runs
 from mergesuite.stages import hits
-from mergesuite.stages.columns import COLUMNS
+from mergesuite.stages.columns import COLUMNS, WHOLE
 
 
 def write(paper: str, profile: str, results: Path) -> None:
@@ -25,7 +25,9 @@ def write(paper: str, profile: str, results: Path) -> None:
     """
     jobs = Jobs(paper, profile, str(results))
     files = [Path(f"{name}.csv") for name in jobs.metrics()]
-    table = pd.concat([frames.read_csv(file) for file in files], ignore_index=True)
+    table = pd.concat(
+        [frames.read_csv(file, numbers=["value"], whole=WHOLE) for file in files], ignore_index=True
+    )
     if missing := [name for name in COLUMNS if name not in table.columns]:
         raise UserError(f"no column {missing[0]!r} in {files[0]}: is it of evaluate?")
     check(table, jobs)

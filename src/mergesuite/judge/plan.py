@@ -19,10 +19,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mergesuite.core import frames
 from mergesuite.experiment import declared, spec
 from mergesuite.experiment.jobs import Jobs
-from mergesuite.judge import collect, power
+from mergesuite.judge import collect, compare, power
 from mergesuite.judge.study import seen_images
 
 MOST_SEARCHES = 5
@@ -170,7 +169,7 @@ def of_results(paper: str, profile: str, results: Path) -> pd.DataFrame:
         UserError: there is no verdicts.csv, or its runs are not those of paper.yaml.
     """
     jobs = Jobs(paper, profile, str(results))
-    verdicts = frames.read_csv(Path(jobs.folder) / "verdicts.csv")
+    verdicts = compare.read(Path(jobs.folder))
     runs = collect.measured(jobs)
     timed = runs[runs["metric"] == "seconds"].groupby("subject")["value"].mean()
     on_test = runs[(runs["split"] == "test") & (runs["metric"] == "accuracy")]["n"]

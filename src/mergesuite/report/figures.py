@@ -18,10 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mergesuite.core import frames, store
+from mergesuite.core import store
 from mergesuite.experiment import spec
 from mergesuite.experiment.jobs import Jobs
-from mergesuite.judge import collect
+from mergesuite.judge import collect, compare
 from mergesuite.judge.calibration import calibration
 from mergesuite.judge.gains import gain_points, gains, leakage
 from mergesuite.report import claims, drawing, traces
@@ -257,7 +257,7 @@ def write(paper_folder: Path, profile: str, results: Path) -> None:
     """Write `figures/{fitness,segment,gains,reported,leakage,null}.{svg,pdf}`."""
     jobs = Jobs(paper_folder.name, profile, str(results))
     folder = Path(jobs.folder)
-    drawn = make(jobs, collect.measured(jobs), frames.read_csv(folder / "verdicts.csv"))
+    drawn = make(jobs, collect.measured(jobs), compare.read(folder))
     for name, figure in drawn.items():
         for kind in ("svg", "pdf"):
             save(figure, folder / "figures" / f"{name}.{kind}")

@@ -16,7 +16,8 @@ import pandas as pd
 from mergesuite.core import frames, store
 from mergesuite.experiment import spec
 from mergesuite.experiment.jobs import Jobs
-from mergesuite.judge import collect
+from mergesuite.judge import collect, compare
+from mergesuite.judge.controls import read as read_controls
 from mergesuite.judge.gains import gains, leakage
 from mergesuite.judge.samples import Where, by_replicate, samples
 from mergesuite.judge.selection import selection
@@ -238,7 +239,7 @@ def write(paper_folder: Path, profile: str, results: Path) -> list[Table]:
     """Write `tables/NAME.{csv,md,tex}` of a paper's results, for each of `NAMES`."""
     jobs = Jobs(paper_folder.name, profile, str(results))
     folder = Path(jobs.folder)
-    judged = (frames.read_csv(folder / f"{name}.csv") for name in ("verdicts", "controls"))
+    judged = (compare.read(folder), read_controls(folder))
     made = make(jobs.paper, collect.measured(jobs), *judged)
     for table in made:
         frames.write_csv(folder / "tables" / f"{table.name}.csv", table.numbers)

@@ -18,6 +18,9 @@ from mergesuite.experiment import settings
 from mergesuite.experiment.jobs import Jobs
 
 SEGMENT = "interpolation-grid"
+DRAWN = ("evaluations", "best", "fitness_images")
+NUMBERS = (*DRAWN, "mean", "score", "alpha")
+"""Columns of a trace that are drawn."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def read(jobs: Jobs, segment: bool = False) -> list[Trace]:
             continue
         fitness = paper.methods[parts[0]].fitness
         for seed, frame in _frames(jobs, subject):
-            if not len(frame) or "best" not in frame:
+            if not len(frame) or (segment and not {"alpha", "score"} <= set(frame)):
                 continue
             found.append(
                 Trace(
@@ -64,7 +67,10 @@ def _frames(jobs: Jobs, subject: str) -> Iterator[tuple[int, pd.DataFrame]]:
         if _record(jobs, subject, seed) is None:
             continue
         try:
-            yield seed, read_csv(Path(jobs.run(subject, seed)) / "trace.csv")
+            yield (
+                seed,
+                read_csv(Path(jobs.run(subject, seed)) / "trace.csv", DRAWN, numbers=NUMBERS),
+            )
         except UserError:
             continue
 

@@ -25,7 +25,11 @@ def members_of(file: Path) -> tuple[list[dict[str, Tensor]], str]:
     if said == "0":
         return [tensors], "single"
     count = int(said) if said.isdecimal() and len(said) < 6 else 0
-    if not count or "combine" not in metadata or any(t.shape[:1] != (count,) for t in tensors.values()):
+    if (
+        not count
+        or "combine" not in metadata
+        or any(t.shape[:1] != (count,) for t in tensors.values())
+    ):
         raise UserError(f"{file} does not hold the {said} members that it says: make it again")
     return [
         {name: tensor[i].clone() for name, tensor in tensors.items()} for i in range(count)
