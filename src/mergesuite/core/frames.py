@@ -68,8 +68,8 @@ def read_csv(
         ) from None
     if lacking := [name for name in columns if name not in frame.columns]:
         raise UserError(
-            f"{path} is not the table that was expected (no column {', '.join(lacking[:3])}): delete "
-            "it, run the stage again"
+            f"{path} is not the table that was expected (no column {', '.join(lacking[:3])}): "
+            "delete it, run the stage again"
         )
     kinds = {
         **dict.fromkeys(numbers, pd.api.types.is_numeric_dtype),

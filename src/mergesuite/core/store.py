@@ -56,7 +56,8 @@ def alone(path: Path) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        with lock.open("w") as file:
+        # A link in its place is not followed: what it leads to would be emptied.
+        with os.fdopen(os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666), "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             # Who held the lock before may have removed the file that we waited for.
             if not _is_open_at(lock, file.fileno()):

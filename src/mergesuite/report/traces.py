@@ -67,10 +67,8 @@ def _frames(jobs: Jobs, subject: str) -> Iterator[tuple[int, pd.DataFrame]]:
         if _record(jobs, subject, seed) is None:
             continue
         try:
-            yield (
-                seed,
-                read_csv(Path(jobs.run(subject, seed)) / "trace.csv", DRAWN, numbers=NUMBERS),
-            )
+            file = Path(jobs.run(subject, seed)) / "trace.csv"
+            yield seed, read_csv(file, DRAWN, numbers=NUMBERS)
         except UserError:
             continue
 
