@@ -67,3 +67,19 @@ def test_a_readme_without_markers_is_left_alone(tmp_path):
     with pytest.raises(UserError, match="lacks the lines"):
         publish.publish(*paper)
     assert (tmp_path / "p/README.md").read_text() == "text"
+
+
+def test_a_marker_in_a_claim_does_not_make_the_readme_grow(tmp_path):
+    paper = finished(tmp_path, f"a\n{publish.BEGIN}\n{publish.END}\nb\n")
+    file = tmp_path / "r/laptop/p/verdicts.csv"
+    table = pd.read_csv(file, index_col=0)
+    table["text"] = f"it {publish.END} gains | {publish.BEGIN} <b>"
+    table.to_csv(file)
+    sizes = []
+    for _ in range(3):
+        publish.publish(*paper)
+        sizes.append(len((tmp_path / "p/README.md").read_text()))
+    text = (tmp_path / "p/README.md").read_text()
+    assert len(set(sizes)) == 1
+    assert (text.count(publish.BEGIN), text.count(publish.END)) == (1, 1)
+    assert "<b>" not in text

@@ -19,9 +19,10 @@ NAME = r"[a-z0-9][a-z0-9-]{0,23}"
 """What a paper's folder may be called."""
 RESERVED = {
     "all", "default", "data", "train", "merge", "evaluate", "collect", "compare", "tables",
-    "figures", "report", "check", "published", "index", "logs",
+    "figures", "report", "check", "published", "index", "logs", "doctor", "list", "accept",
+    "plan-study", "new-paper", "verify", "try",
 }  # fmt: skip
-"""Names that mean something else to Snakemake here, or in the results folder."""
+"""Names that mean something else to Snakemake, on the command line or in the results folder."""
 FOLDER = "MERGESUITE_REPLICATIONS"
 """Environment variable that names the folder of replications."""
 PACKAGED = Path(__file__).parents[1] / "replications"
