@@ -58,7 +58,8 @@ def test_what_html_reads_otherwise_than_xml_is_written_anew(tmp_path, body):
 
 
 def test_names_and_references_have_a_prefix_and_the_title_is_escaped(tmp_path):
-    body = '<style>*{stroke: red}</style><path id="a" clip-path="url(#b)"/><use xlink:href="#a" x="1"/>'
+    body = '<style>*{stroke: red}</style><path id="a" clip-path="url(#b)"/>'
+    body += '<use xlink:href="#a" x="1"/>'
     text = svg.read(made(tmp_path, body), "p", '<"t">')
     assert text == (
         '<svg viewBox="0 0 72 9" id="p" role="img" aria-label="&lt;&quot;t&quot;&gt;" '

@@ -6,6 +6,7 @@ not hold the version of pandas.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,17 @@ def read_csv(
     try:
         if path.stat().st_size > MOST_BYTES:
             raise UserError(f"{path} is larger than {MOST_BYTES >> 30} GiB: it is no table of ours")
-        frame = pd.read_csv(
-            path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=list(EMPTY)
-        )
+        with warnings.catch_warnings():  # of rows longer than the header
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, index_col=False,
+                na_values=list(EMPTY),
+            )  # fmt: skip
     except OSError as error:
         raise UserError(
             f"cannot read {path}: {error.strerror}; run the stage that writes it"
         ) from None
-    except (ValueError, OverflowError, IndexError) as error:  # pandas has its errors from these
+    except (ValueError, OverflowError, IndexError, pd.errors.ParserWarning) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path} is not a table ({reason}): delete it, run the stage again"
