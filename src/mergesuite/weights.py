@@ -121,11 +121,62 @@ def check_fit(
                 f"{weights}: {name!r} has shape {tuple(tensor.shape)}, that of {model} is {shape}: "
                 "parents must be of that model and data"
             )
-        if not bool(torch.isfinite(tensor).all()):
+        _check_finite(tensor, name, weights)
+
+
+NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What weights may be stored as; whole numbers and truth values are no weights."""
+COUNTS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+"""What BatchNorm's counters may be stored as too; no result depends on them."""
+
+
+def as_stored(
+    state_dict: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    weights: str = "the weights",
+) -> dict[str, Tensor]:
+    """Those entries that a network has too, in the kind of number that it has them in.
+
+    Args:
+        state_dict: what is given; `check_fit` has looked at the shapes.
+        expected: the network's own entries.
+        weights: what an error calls the given (plural).
+
+    Raises:
+        UserError: an entry is stored as another kind of number, or is not finite in the network's,
+            or a variance is below zero.
+    """
+    found: dict[str, Tensor] = {}
+    for name, own in expected.items():
+        if name not in state_dict:
+            continue
+        tensor = state_dict[name]
+        counts = not own.is_floating_point() and tensor.dtype in COUNTS
+        if tensor.dtype not in NUMBERS and not counts:
             raise UserError(
-                f"{weights}: {name!r} holds NaN or infinite values: "
-                "that network diverged, leave it out"
+                f"{weights}: {name!r} is stored as {_plain(tensor)}, and should be "
+                f"{_plain(own)}: save the network's own state_dict()"
             )
+        found[name] = tensor.to(own.dtype)
+        # Of 64 bits not each is finite in 32; of a counter none is infinite once it is whole.
+        _check_finite(found[name] if own.is_floating_point() else tensor, name, weights)
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            raise UserError(
+                f"{weights}: {name!r} holds negative variances, of which no network has a score: "
+                "clamp them to zero or re-estimate them, or leave it out"
+            )
+    return found
+
+
+def _plain(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _check_finite(tensor: Tensor, name: str, weights: str) -> None:
+    if not bool(torch.isfinite(tensor).all()):
+        raise UserError(
+            f"{weights}: {name!r} holds NaN or infinite values: that network diverged, leave it out"
+        )
 
 
 def check_same(state_dicts: Mapping[str, Mapping[str, Tensor]]) -> None:

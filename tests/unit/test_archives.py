@@ -10,6 +10,7 @@ import pytest
 
 from mergesuite import data
 from mergesuite.data import archives
+from mergesuite.data.download import digest
 from mergesuite.errors import UserError
 
 
@@ -30,8 +31,17 @@ def small_mnist(root: Path) -> tuple[np.ndarray, np.ndarray]:
     return grey, labels
 
 
-def test_mnist_is_padded_to_32_with_three_equal_channels(tmp_path: Path):
-    grey, labels = small_mnist(tmp_path)
+@pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray]:
+    """A small MNIST whose checksums are those that are expected."""
+    made = small_mnist(tmp_path)
+    sums = {f.name: digest(f, "md5") for f in (tmp_path / "MNIST" / "raw").iterdir()}
+    monkeypatch.setitem(archives.RAW, "mnist", sums)
+    return made
+
+
+def test_mnist_is_padded_to_32_with_three_equal_channels(tmp_path: Path, trusted):
+    grey, labels = trusted
     test = archives.mnist("mnist", tmp_path).splits["test"]
     images = test.read(np.arange(20))
     assert images.shape == (20, 3, 32, 32)
@@ -41,27 +51,30 @@ def test_mnist_is_padded_to_32_with_three_equal_channels(tmp_path: Path):
     assert np.array_equal(test.labels, labels)
 
 
-def test_fit_and_search_divide_the_training_images(tmp_path: Path):
-    small_mnist(tmp_path)
+def test_fit_and_search_divide_the_training_images(tmp_path: Path, trusted):
     splits = archives.mnist("mnist", tmp_path).splits
     fit, search = splits["fit"].indices.tolist(), splits["search"].indices.tolist()
     assert len(search) == 2
     assert sorted(fit + search) == list(range(20))
 
 
-def test_fewer_images_than_published_are_refused(tmp_path: Path):
-    small_mnist(tmp_path)
+def test_fewer_images_than_published_are_refused(tmp_path: Path, trusted):
     with pytest.raises(UserError, match="mnist should have 54000 fit images, found 18"):
         data.load("mnist", root=tmp_path)
 
 
-def test_files_that_are_not_mnist_are_refused(tmp_path: Path):
-    small_mnist(tmp_path)
+def test_files_that_are_not_mnist_are_refused(tmp_path: Path, trusted):
     file = tmp_path / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
     file.write_bytes(file.read_bytes()[:-7])
-    with pytest.raises(UserError, match="should be those of mnist") as caught:
+    with pytest.raises(UserError, match=r"t10k-images-idx3-ubyte should have md5") as caught:
         data.load("mnist", root=tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_unpacked_files_are_those_that_were_published(tmp_path: Path):
+    small_mnist(tmp_path)  # of the right names and format
+    with pytest.raises(UserError, match="should have md5 6bbc9ace898e44ae57da46a324031adb"):
+        archives.mnist("mnist", tmp_path)
 
 
 def test_an_archive_is_unpacked_whole_and_dropped(tmp_path: Path):

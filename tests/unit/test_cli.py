@@ -284,3 +284,26 @@ def test_list_is_readable_by_programs(what, capsys):
 def test_population_is_the_contract_of_searches():
     """`ask` and `tell` are what a method of another package has to offer."""
     assert {"start", "ask", "tell", "state", "restore", "best"} <= set(dir(Population))
+
+
+@pytest.mark.parametrize(
+    "stage", [["report"], ["check"], ["accept", "--paper", "mega"], ["doctor", "mega"]]
+)
+@pytest.mark.parametrize("profile", ["../smoke", "../../etc", "", "smoke\n"])
+def test_a_profile_is_no_path(stage, profile, capsys, tmp_path):
+    where = ["--results", tmp_path / "r"] if stage[0] != "doctor" else []
+    message = refused(capsys, *stage, "--profile", profile, *where)
+    assert "no profile" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_an_error_repeats_is_no_command_to_a_terminal(capsys):
+    message = refused(capsys, "new-paper", "a\x1b[31m\u202ered\n\n")
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize("name", ["report", "default", "try", "Größe", "-x", "a" * 25, "../a", ""])
+def test_a_paper_has_a_name_that_means_nothing_else(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(capsys, "new-paper", "--", name)
+    assert not list(tmp_path.iterdir())

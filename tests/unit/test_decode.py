@@ -1,5 +1,8 @@
 """One image file to pixels, against PIL's and torchvision's own ways."""
 
+import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +137,24 @@ def test_a_part_is_torchvisions_resized_crop():
     found = Cut(32, 16, "bicubic").part(image, (3, 5, 20, 30))
     theirs = v2.functional.resized_crop(image, 3, 5, 20, 30, [16, 16], v2.InterpolationMode.BICUBIC)
     assert np.array_equal(np.asarray(found), np.asarray(theirs))
+
+
+def test_the_number_of_pixels_is_known_before_any_is_decoded(tmp_path: Path):
+    chunk = struct.pack(">4sIIBBBBB", b"IHDR", 20_000, 6_000, 8, 2, 0, 0, 0)
+    head = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + b"\0\0\0\x08IDAT")
+    for way in (picture, check):
+        with pytest.raises(UserError, match=r"20000 x 6000 pixels, 100,000,000 at most"):
+            way(tmp_path / "a.png")
+
+
+def test_a_thread_of_an_image_is_not_scaled_to_a_carpet():
+    thread = Image.fromarray(np.zeros((1, 60_000, 3), np.uint8))
+    with pytest.raises(UserError, match="60000 x 1 pixels"):
+        Cut(256, 224).whole(thread)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(UserError, match="no file"):
+        check(tmp_path / "a.png")

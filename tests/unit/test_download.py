@@ -1,7 +1,9 @@
 """`download.fetch` against a server on this machine that misbehaves in every documented way."""
 
+import contextlib
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -55,6 +57,12 @@ class Handler(BaseHTTPRequestHandler):
         body = CONTENT[start:]
         if kind == "wrong":
             body = b"?" * len(body)
+        if kind == "drip":
+            with contextlib.suppress(OSError):
+                for at in range(2000):
+                    self.wfile.write(body[at : at + 1])
+                    time.sleep(0.01)
+            return
         self.wfile.write(body[:300_000] if kind in {"cut", "cut-rangeless"} else body)
 
     def log_message(self, format: str, *args: object) -> None:
@@ -163,3 +171,39 @@ def test_no_server_at_all_says_what_to_do(tmp_path: Path):
 def test_nothing_is_fetched_without_a_checksum(tmp_path: Path):
     with pytest.raises(ValueError, match="checksum"):
         download.fetch(["http://127.0.0.1:9/a"], tmp_path / "a", {}, "a copy")
+
+
+def test_a_server_that_drips_comes_to_an_end_and_what_came_is_kept(server: Server, tmp_path: Path):
+    begun = time.monotonic()
+    with pytest.raises(UserError, match="it takes too long"):
+        download.fetch([server.url("drip")], tmp_path / "a", SUMS, "a copy", limit=0.3, pause=0)
+    assert time.monotonic() - begun < 5
+    assert 0 < (tmp_path / "a.part").stat().st_size < 2000
+
+
+@pytest.mark.parametrize("kind", ["whole", "cut"])
+def test_more_bytes_than_a_file_may_have_are_not_kept(server: Server, tmp_path: Path, kind: str):
+    with pytest.raises(UserError, match="more than 1,000 bytes"):
+        download.fetch([server.url(kind)], tmp_path / "a", SUMS, "a copy", most=1000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_link_is_written_through(server: Server, tmp_path: Path):
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("a.part", "a"):
+        (folder / name).symlink_to(precious)
+    fetch([server.url("whole")], folder / "a")
+    assert precious.read_text() == "mine"
+    assert not (folder / "a").is_symlink()
+    assert (folder / "a").read_bytes() == CONTENT
+
+
+def test_a_link_in_the_place_of_a_lock_is_not_emptied(server: Server, tmp_path: Path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / ".a.lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(UserError, match="cannot write"):
+        fetch([server.url("whole")], tmp_path / "a")
+    assert (tmp_path / "precious").read_text() == "mine"

@@ -129,7 +129,7 @@ def test_nothing_pinned_is_an_error(tmp_path):
 
 
 def test_accepting_one_profile_leaves_the_others(tmp_path):
-    shown = {"profile": "full", "subject": "resnet8", "mean": 0.93, "metric": "accuracy"}
+    shown = {"profile": "full", "subject": "resnet8", "mean": 0.93, "n": 3, "metric": "accuracy"}
     other = pd.DataFrame([shown]).reindex(columns=expected.COLUMNS)
     with fixture.made(tmp_path) as (folder, results):
         other.to_csv(folder / "expected.csv", index=False)

@@ -311,3 +311,33 @@ def test_all_passes_are_alike_and_small_images_share_a_larger_one(count, side, c
     how = {"precision": "float32", "chunk": None, "fold": True, "exact": True}
 
     assert Passes(module, Normalise(), shape, cpu, **how).chunk == chunk
+
+
+def test_nothing_exceeds_an_infinite_threshold(problem):
+    module, space, images, labels, candidates = problem
+    bars = torch.tensor([math.inf, 0.0], dtype=torch.float64)
+    for metric in ("accuracy", "cross-entropy"):
+        found = Evaluator(module, space, images, labels, metric=metric).scores(candidates[:2], bars)
+        assert not found.exceeded[0]
+
+
+def test_weights_that_overflow_once_they_are_folded_count_as_they_are():
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(4, 2, bias=False),
+    ).eval()  # fmt: skip
+    space = WeightSpace(module, "parameters+statistics")
+    state = {name: tensor.zero_() for name, tensor in module.state_dict().items()}
+    # The folded weight is 1e38 / sqrt(1e-5), beyond float32; times a dark pixel it would not be.
+    state["0.weight"][0, 0] = 1e38
+    state["1.weight"].fill_(1.0)
+    state["4.weight"][1, 0] = 1.0
+    images = torch.zeros(30, 3, SIDE, SIDE, dtype=torch.uint8)
+    images[:, 0, 0, 0] = 1
+    labels = torch.arange(30) % 2
+    vector = space.flatten(state)[None]
+    counts = [
+        int(Evaluator(module, space, images, labels, fold=fold).scores(vector).correct)
+        for fold in (False, True)
+    ]
+    assert counts == [15, 15]

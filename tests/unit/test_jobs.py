@@ -1,6 +1,7 @@
 """From a paper.yaml to jobs: arguments that the command line reads back, groups, measurements."""
 
 import shlex
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -483,12 +484,35 @@ def test_a_file_is_known_by_one_rule(tmp_path):
         ({"papers": "mine,yours"}, "no replications/yours"),
         ({"paper": "mine"}, "did you mean 'papers'"),
         ({"seeds_per_job": {"merge": 1}}, "seeds_per_job: unknown key"),
+        ({"results": "a{b}"}, "results: String should match"),
+        ({"results": "-x"}, "results: String should match"),
+        ({"results": "a\nb"}, "results: String should match"),
+        ({"replications": "a{b}"}, "replications: String should match"),
+        ({"device": "$(touch x)"}, "device: String should match"),
+        ({"container": "a.sif; touch x"}, "container: String should match"),
     ],
 )
 def test_a_wrong_configuration_is_named(jobs, raw, message):
     jobs()
     with pytest.raises(UserError, match=message):
         config.read_config(raw)
+
+
+ODD = ["mega.bak", "zz (1)", "Ünï", "-rf", "a" * 25, "report", "all", "default", "logs", "a\nb"]
+
+
+def test_a_folder_that_is_no_paper_is_left_out_with_its_reason(jobs):
+    jobs()
+    good = config.replications() / "mine"
+    for name in [*ODD, "_draft"]:
+        shutil.copytree(good, config.replications() / name)
+    papers, left_out = config.usable("full")
+    assert papers == ["mine"]
+    assert left_out.keys() == {ascii(name) for name in ODD}
+    assert "\n" not in "".join([*left_out, *left_out.values()])
+    for name in ODD:
+        with pytest.raises(UserError):
+            config.folder_of(name)
 
 
 def test_papers_may_be_one_string(jobs):

@@ -4,7 +4,9 @@ import report_fixture as fixture
 
 from mergesuite.core import sealed
 from mergesuite.errors import UserError
+from mergesuite.judge.compare import VERDICT_COLUMNS
 from mergesuite.report import publish
+from mergesuite.stages.columns import COLUMNS, WHOLE
 
 
 def finished(folder, text):
@@ -12,7 +14,7 @@ def finished(folder, text):
     (folder / "p").mkdir()
     (folder / "p/README.md").write_text(text)
     common = {"verdict": "no gain", "why": "0 is inside", "effect": "difference", "n": 5}
-    common |= {"family": "primary", "level": 0.9875}
+    common |= {"family": "primary", "level": 0.9875, "claim": "c"}
     verdicts = [
         {"text": "a gains", "metric": "accuracy", "difference": 0.01, "low": -0.02, "high": 0.04}
         | {"pairs_needed": 12},
@@ -24,8 +26,9 @@ def finished(folder, text):
     ]
     table = pd.DataFrame([common | row for row in verdicts])
     out = folder / "r/laptop/p"
-    fixture.write_table(out / "verdicts.csv", table)
-    fixture.write_table(out / "runs.csv", pd.DataFrame([{"commit": "abc", "device": "CPU X"}]))
+    fixture.write_table(out / "verdicts.csv", table.reindex(columns=VERDICT_COLUMNS))
+    run = dict.fromkeys(WHOLE, 1) | {"commit": "abc", "device": "CPU X"}
+    fixture.write_table(out / "runs.csv", pd.DataFrame([run]).reindex(columns=COLUMNS))
     with sealed.describing(sealed.beside(out / "figures")) as to_write:
         to_write(out / "figures/gains.svg").write_text("<svg/>")
     with sealed.describing(sealed.beside(out / "tables")):
@@ -69,3 +72,19 @@ def test_a_readme_without_markers_is_left_alone(tmp_path):
     with pytest.raises(UserError, match="lacks the lines"):
         publish.publish(*paper)
     assert (tmp_path / "p/README.md").read_text() == "text"
+
+
+def test_a_marker_in_a_claim_does_not_make_the_readme_grow(tmp_path):
+    paper = finished(tmp_path, f"a\n{publish.BEGIN}\n{publish.END}\nb\n")
+    file = tmp_path / "r/laptop/p/verdicts.csv"
+    table = pd.read_csv(file, index_col=0)
+    table["text"] = f"it {publish.END} gains | {publish.BEGIN} <b>"
+    table.to_csv(file)
+    sizes = []
+    for _ in range(3):
+        publish.publish(*paper)
+        sizes.append(len((tmp_path / "p/README.md").read_text()))
+    text = (tmp_path / "p/README.md").read_text()
+    assert len(set(sizes)) == 1
+    assert (text.count(publish.BEGIN), text.count(publish.END)) == (1, 1)
+    assert "<b>" not in text

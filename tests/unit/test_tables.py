@@ -1,6 +1,7 @@
 """What a reader sees: marks, dashes, escapes, n in every table."""
 
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -170,3 +171,17 @@ def test_pairs_that_would_tell_are_counted_or_said_to_be_none():
 def _reported(folder):
     (folder / "reported.csv").write_text(fixture.REPORTED)
     return loading.reported(folder)
+
+
+def test_nothing_in_a_cell_is_markdown_html_or_a_marker():
+    text = "<script> a <!-- verdicts:end --> ![x](http://a.b) `c` \\| |\n\n# d"
+    cell = markup.plain(text)
+    assert "\n" not in cell
+    assert "<" not in cell
+    assert "![" not in cell
+    assert re.findall(r"(?<!\\)(?:\\\\)*\|", cell) == []
+    assert markup.plain("+0.42 [+0.10, +0.74]") == "+0.42 [+0.10, +0.74]"
+
+
+def test_no_line_of_a_text_ends_an_argument_of_latex():
+    assert markup.escape("a\n\nb\x0b\tc") == "a b c"

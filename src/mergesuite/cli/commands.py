@@ -193,12 +193,8 @@ def _verify(options: Namespace) -> None:
 
 
 def _new_paper(options: Namespace) -> None:
-    if not re.fullmatch(config.NAME, options.name):
-        raise UserError(
-            f"{options.name!r} is no paper name: use lower case, digits and dashes, at most 24"
-        )
-    if options.name in config.RESERVED:
-        raise UserError(f"{options.name!r} is a target of the workflow: choose another name")
+    if reason := config.no_name(options.name):
+        raise UserError(reason)
     target = config.own_replications() / options.name
     if target.exists():
         raise UserError(f"{target} is already there: choose another name")

@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 
 from mergesuite import __version__
-from mergesuite.errors import UserError
+from mergesuite.errors import UserError, nearest
 from mergesuite.experiment import flags
 from mergesuite.experiment.recipe import Recipe
 from mergesuite.experiment.settings import Data, Merge, Network
+from mergesuite.experiment.spec import PROFILES
 
 LISTS = ("papers", "methods", "models", "datasets", "test-sets", "controls")
 
@@ -174,9 +175,18 @@ def _add_evaluate(stages) -> None:
     )
 
 
+def _profile(name: str) -> str:
+    if name not in PROFILES:
+        raise UserError(f"no profile {name!r}{nearest(name, PROFILES)}: {', '.join(PROFILES)}")
+    return name
+
+
 def _add_profile(stage: argparse.ArgumentParser) -> None:
     stage.add_argument(
-        "--profile", default="laptop", help="smoke, laptop, cifar-cpu, full or imagenet"
+        "--profile",
+        default="laptop",
+        type=_profile,
+        help="smoke, laptop, cifar-cpu, full or imagenet",
     )
     stage.add_argument("--results", type=Path, default=Path("results"), help="default: results")
 
@@ -267,7 +277,7 @@ def _add_doctor(stages) -> None:
         "mergesuite doctor mega --profile laptop",
     )
     stage.add_argument("papers", nargs="*", help="folders of replications/; default: all")
-    stage.add_argument("--profile", help="default: every profile that the spec has")
+    stage.add_argument("--profile", type=_profile, help="default: every profile that the spec has")
 
 
 def _add_new_paper(stages) -> None:

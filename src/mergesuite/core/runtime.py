@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import resource
 import sys
 import time
@@ -22,8 +23,10 @@ def device(name: str = "auto") -> torch.device:
     """The device to compute on: "auto" takes a GPU where there is one.
 
     Raises:
-        UserError: a GPU is asked for and there is none.
+        UserError: a GPU is asked for and there is none, or anything else.
     """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,2})?", name):
+        raise UserError(f"no device {name!r}: say cpu, cuda, cuda:N or auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():

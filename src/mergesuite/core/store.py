@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mergesuite.core import weightfiles
 from mergesuite.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def alone(path: Path) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        with lock.open("w") as file:
+        # A link in its place is not followed: what it leads to would be emptied.
+        with os.fdopen(os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666), "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             # Who held the lock before may have removed the file that we waited for.
             if not _is_open_at(lock, file.fileno()):
@@ -140,14 +142,17 @@ def save_weights(
             raise OSError(f"{temporary} did not read back as written")
 
 
-def load_weights(path: Path) -> dict[str, Tensor]:
+def load_weights(path: Path, most: int | None = None) -> dict[str, Tensor]:
     """Read a checkpoint: safetensors, or a state dict in a `.pt`/`.pth` without code in it.
 
+    `most`: bytes that it may have; see `weightfiles.most_bytes`.
+
     Raises:
-        UserError: the file is missing, cut short, holds code, or holds no state dict.
+        UserError: the file is missing, cut short, too large, holds code, or holds no state dict.
     """
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}: check the path")
+    weightfiles.check(path, most)
     if path.suffix in {".pt", ".pth"}:
         return _load_pickled(path)
     from safetensors import SafetensorError
@@ -162,23 +167,35 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What `save_weights` was told beside the tensors; nothing for a file of another program."""
+    """What `save_weights` was told beside the tensors; nothing for a file of another program.
+
+    Raises:
+        UserError: it was changed since.
+    """
     from safetensors import safe_open
 
+    weightfiles.check(path)
     with safe_open(path, framework="pt") as file:
-        return json.loads((file.metadata() or {}).get("mergesuite", "{}"))
+        said = (file.metadata() or {}).get("mergesuite", "{}")
+    try:
+        known = json.loads(said)
+    except (ValueError, RecursionError):
+        known = None
+    if not isinstance(known, dict):
+        raise UserError(f"{path}: its metadata are not ours and not whole: make it again")
+    return {str(key): str(value) for key, value in known.items()}
 
 
 def _load_pickled(path: Path) -> dict[str, Tensor]:
     """A state dict out of a file of `torch.save`, code refused."""
-    import pickle
-
     import torch
 
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).split("\n")[0].split(". ")[0]
+    except MemoryError:
+        raise
+    except Exception as error:  # over damaged or hostile bytes the unpickler raises what it likes
+        reason = str(error).split("\n")[0].split(". ")[0] or type(error).__name__
         raise UserError(
             f"{path} was refused: {reason}. Only tensors are read from .pt files; "
             "save its state_dict() with safetensors"
@@ -188,7 +205,7 @@ def _load_pickled(path: Path) -> dict[str, Tensor]:
             content = content[key]
     if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
         raise UserError(f"{path} holds no state dict: save model.state_dict() with safetensors")
-    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+    return weightfiles.check_entries(path, content)
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

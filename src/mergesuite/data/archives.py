@@ -15,11 +15,27 @@ from typing import Any
 
 import numpy as np
 
+from mergesuite.core import store
 from mergesuite.core.portable import permutation
 from mergesuite.data import download
 from mergesuite.data.sources import LazySplit, Source, dataset
 from mergesuite.errors import UserError
 
+RAW = {
+    "mnist": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "fashion-mnist": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+}
+"""MD5 of the unpacked files; torchvision has those of the packed ones only."""
 SEARCH_SHARE = 10
 """One training image in so many goes to the search split."""
 
@@ -109,6 +125,7 @@ def mnist(name: str, root: Path) -> Source:
                 urls, folder / file, {"md5": md5}, f"a folder with {cls.__name__}"
             )
             _gunzip(packed, plain)
+        _verify(plain, RAW[name][plain.name])
     try:
         train, test = (cls(str(root), train=part, download=False) for part in (True, False))
     except (AssertionError, ValueError, RuntimeError) as error:
@@ -190,7 +207,5 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 def _gunzip(packed: Path, plain: Path) -> None:
     """Unpack one verified file under a temporary name, then rename it."""
-    scratch = plain.with_name(f".{plain.name}.part")
-    with gzip.open(packed) as source, scratch.open("wb") as target:
+    with store.whole(plain) as scratch, gzip.open(packed) as source, scratch.open("wb") as target:
         shutil.copyfileobj(source, target)
-    scratch.replace(plain)

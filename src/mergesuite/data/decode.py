@@ -27,6 +27,8 @@ FORMATS = ("BMP", "JPEG", "PNG", "WEBP")
 """What a file may hold, whatever it is called: other readers of PIL start other programs."""
 SIXTEEN = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 """Modes of a grey image of sixteen bits."""
+MOST_PIXELS = 100_000_000
+"""Of one image, as it is stored or once it is scaled: 300 MB. ImageNet's largest has 61 million."""
 UNREADABLE = (
     OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError, MemoryError,
     struct.error, zlib.error, Image.DecompressionBombError,
@@ -44,6 +46,12 @@ class Cut:
 
     def whole(self, image: Image.Image) -> Image.Image:
         """An image as it is evaluated."""
+        short, long = sorted(image.size)
+        if long * self.resize**2 > MOST_PIXELS * short:
+            raise UserError(
+                f"an image of {image.width} x {image.height} pixels, whose shorter side is to have "
+                f"{self.resize}, would be larger than {MOST_PIXELS:,} pixels: crop or remove it"
+            )
         scaled = pil.resize(image, [self.resize], InterpolationMode(self.interpolation))
         return pil.center_crop(scaled, [self.crop, self.crop])
 
@@ -60,9 +68,9 @@ def picture(file: Path) -> Image.Image:
     is converted, transparency dropped, and of several frames the first taken.
 
     Raises:
-        UserError: it is no image, of another format than `FORMATS`, or damaged.
+        UserError: it is no image, of another format than `FORMATS`, too large, or damaged.
     """
-    with _readable(file), Image.open(file, formats=FORMATS) as image:
+    with _opened(file) as image:
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode in SIXTEEN:
             # Rounded v / 257; 257 is odd, so nothing lies half way.
@@ -75,19 +83,29 @@ def check(file: Path) -> None:
     """Read the header of an image.
 
     Raises:
-        UserError: it is no image, or of another format than `FORMATS`.
+        UserError: it is no image, of another format than `FORMATS`, or too large.
     """
-    with _readable(file), Image.open(file, formats=FORMATS):
+    with _opened(file):
         pass
 
 
 @contextlib.contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    """Within it PIL does not warn of odd metadata, and what it raises is the user's to mend."""
+def _opened(file: Path) -> Iterator[Image.Image]:
+    """An image of which the header is read; what PIL raises within is the user's to mend.
+
+    PIL does not warn of odd metadata, and before a pixel is decoded their number is known.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield
+            if not file.is_file():
+                raise ValueError("no file")  # a pipe would be waited for
+            with Image.open(file, formats=FORMATS) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise ValueError(
+                        f"{image.width} x {image.height} pixels, {MOST_PIXELS:,} at most"
+                    )
+                yield image
     except UNREADABLE as error:
         reason = str(error).split("\n")[0] or type(error).__name__
         raise UserError(

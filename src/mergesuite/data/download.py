@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mergesuite.core.store import alone
 from mergesuite.errors import UserError
@@ -16,6 +18,10 @@ BLOCK = 1 << 14
 """Bytes written at a time; a cut connection loses less than one block."""
 TIMEOUT = (10, 30)
 """Seconds to connect, and to wait for the next bytes."""
+LIMIT = 6 * 3600.0
+"""Seconds that a file may take in all; what has come is kept for the next time."""
+MOST_BYTES = 1 << 34
+"""Of one file: sixteen GiB, more than any data set or network that is fetched here."""
 
 
 class _Refused(Exception):
@@ -38,6 +44,8 @@ def fetch(
     variable: str = "MERGESUITE_DATA",
     retries: int = 3,
     pause: float = 1.0,
+    limit: float = LIMIT,
+    most: int = MOST_BYTES,
 ) -> Path:
     """Download `target` from the first of `urls` that delivers it whole.
 
@@ -53,6 +61,8 @@ def fetch(
         variable: the environment variable that names the folder of `target`.
         retries: attempts per mirror.
         pause: seconds before the second attempt; doubled before each further one.
+        limit: seconds for everything together.
+        most: bytes that the file may have.
 
     Raises:
         UserError: no mirror delivered the file; the last reason of each is given.
@@ -60,12 +70,13 @@ def fetch(
     if not checksums:
         raise ValueError("nothing is downloaded without a checksum")
     reasons = []
+    bounds = _Bounds(time.monotonic() + limit, most)
     try:
         with alone(target):
             if target.is_file() and not _mismatch(target, checksums):
                 return target
             for url in urls:
-                reason = _attempts(url, target, checksums, retries, pause)
+                reason = _attempts(url, target, checksums, retries, pause, bounds)
                 if reason is None:
                     return target
                 reasons.append(f"{url}: {reason}")
@@ -77,22 +88,45 @@ def fetch(
     )
 
 
+@dataclass(frozen=True)
+class _Bounds:
+    """When everything must have come, as `time.monotonic` counts, and how many bytes at most."""
+
+    ends: float
+    most: int
+
+    def check(self, size: int) -> None:
+        """Stop a transfer that brings too much or takes too long."""
+        if size > self.most:
+            raise _Refused(f"more than {self.most:,} bytes")
+        if time.monotonic() > self.ends:
+            raise _Refused("it takes too long")
+
+
 def _attempts(
-    url: str, target: Path, checksums: Mapping[str, str], retries: int, pause: float
+    url: str,
+    target: Path,
+    checksums: Mapping[str, str],
+    retries: int,
+    pause: float,
+    bounds: _Bounds,
 ) -> str | None:
     """None once `target` is there, else why this mirror failed."""
     import requests
+    from urllib3.exceptions import HTTPError
 
     part, reason = target.with_name(target.name + ".part"), "no attempt"
     for attempt in range(retries):
         if attempt:
             time.sleep(pause * 2 ** (attempt - 1))
         try:
-            _append(url, part)
-        except (requests.RequestException, ConnectionError) as error:
+            _append(url, part, bounds)
+        except (requests.RequestException, HTTPError, ConnectionError) as error:
             reason = _plain(error)
             continue
         except _Refused as error:
+            if part.is_file() and part.stat().st_size > bounds.most:
+                part.unlink()
             return str(error)
         reason = _mismatch(part, checksums)
         if reason is None:
@@ -103,10 +137,13 @@ def _attempts(
     return reason
 
 
-def _append(url: str, part: Path) -> None:
+def _append(url: str, part: Path, bounds: _Bounds) -> None:
     """Append to `part` what is missing; a server without ranges sends everything again."""
     import requests
 
+    if part.is_symlink():
+        part.unlink()  # what it leads to is none of ours
+    bounds.check(0)
     have = part.stat().st_size if part.is_file() else 0
     # Compression in transit would make byte ranges meaningless.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
@@ -118,18 +155,26 @@ def _append(url: str, part: Path) -> None:
         response.raise_for_status()
         if response.status_code != 206 or not _continues(response, have):
             have = 0
-        length = int(response.headers.get("Content-Length", 0))
+        said = response.headers.get("Content-Length", "0")
+        length = int(said) if said.isdecimal() else 0
+        bounds.check(have + length)
         received = 0
-        with (
-            part.open("ab" if have else "wb") as file,
-            _progress(part.stem, have, length) as bar,
-        ):
-            for block in response.iter_content(BLOCK):
+        with _own(part, have) as file, _progress(part.stem, have, length) as bar:
+            # What is there, where urllib3 can: it waits for no whole block.
+            take = getattr(response.raw, "read1", response.raw.read)
+            while block := take(BLOCK):
+                bounds.check(have + received + len(block))
                 file.write(block)
                 received += len(block)
                 bar.update(len(block))
         if received < length:
             raise requests.ConnectionError(f"cut after {have + received} of {have + length} bytes")
+
+
+def _own(part: Path, have: int) -> BinaryIO:
+    """`part`, opened to be written after its first `have` bytes; a link is not followed."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_APPEND if have else os.O_TRUNC)
+    return os.fdopen(os.open(part, flags, 0o666), "ab" if have else "wb")
 
 
 def _continues(response: object, have: int) -> bool:

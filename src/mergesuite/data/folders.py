@@ -20,9 +20,10 @@ from mergesuite.data.decode import Cut, check
 from mergesuite.data.ondisk import OnDisk
 from mergesuite.data.sources import SPLITS, LazySplit, Source
 from mergesuite.errors import UserError
-from mergesuite.experiment.settings import PLAIN, Other, Preprocess
+from mergesuite.experiment.settings import MOST_SIDE, PLAIN, Other, Preprocess
 
 SIDE = 32
+LEAST_SIDE = 8
 HELD_OUT = 0.15
 """Share of each class that becomes the search split, and the test split where there is none."""
 
@@ -45,8 +46,10 @@ def load(name: str, root: Path, held_out: float | None, preprocess: Preprocess) 
     if side and preprocess.crop:
         raise UserError(f"{name}: @{side} and preprocess.crop both say the side: remove one")
     cut = cut_of(preprocess, side or SIDE)
-    if cut.crop < 8:
-        raise UserError(f"{name}: images of {cut.crop} pixels are too small, give 8 or more")
+    if not LEAST_SIDE <= cut.crop <= MOST_SIDE:
+        raise UserError(
+            f"{name}: images are {LEAST_SIDE} to {MOST_SIDE} pixels wide, not {cut.crop}"
+        )
     classes, listing = listed(folder, held_out)
     return source(folder, classes, listing, cut, preprocess)
 

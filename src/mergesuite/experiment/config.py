@@ -6,9 +6,9 @@ import functools
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from mergesuite.errors import UserError, nearest
 from mergesuite.experiment import loading
@@ -18,10 +18,11 @@ from mergesuite.experiment.strict import Strict, checked
 NAME = r"[a-z0-9][a-z0-9-]{0,23}"
 """What a paper's folder may be called."""
 RESERVED = {
-    "all", "data", "train", "merge", "evaluate", "collect", "compare", "tables", "figures",
-    "report", "check", "published", "index",
+    "all", "default", "data", "train", "merge", "evaluate", "collect", "compare", "tables",
+    "figures", "report", "check", "published", "index", "logs", "doctor", "list", "accept",
+    "plan-study", "new-paper", "verify", "try",
 }  # fmt: skip
-"""Names that mean something else to Snakemake here, or in the results folder."""
+"""Names that mean something else to Snakemake, on the command line or in the results folder."""
 FOLDER = "MERGESUITE_REPLICATIONS"
 """Environment variable that names the folder of replications."""
 PACKAGED = Path(__file__).parents[1] / "replications"
@@ -29,15 +30,24 @@ INSTALLED = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[3] / "repl
 """The replications that a wheel brings along, or those of the checkout that is installed."""
 
 
+DEVICE = r"^(auto|cpu|cuda(:[0-9]{1,2})?)$"
+Folder = Annotated[str, StringConstraints(pattern=r"^([^{}\x00-\x1f-][^{}\x00-\x1f]*)?$")]
+"""A workflow reads braces as wildcards, and a program a leading dash as an option."""
+
+
 class Config(Strict):
     """config/config.yaml: what to run here."""
 
     profile: str = Field("laptop", description="smoke, laptop, cifar-cpu, full or imagenet")
     papers: list[str] = Field(default_factory=list, description="default: all")
-    results: str = Field("results", description="folder for everything that is produced")
-    replications: str = Field("", description="folder of the papers; default: this workflow's")
-    device: str = Field("auto", description="cpu, cuda or auto")
-    container: str = Field("", description="image of Dockerfile, for --sdm apptainer")
+    results: Folder = Field("results", description="folder for everything that is produced")
+    replications: Folder = Field("", description="folder of the papers; default: this workflow's")
+    device: str = Field("auto", pattern=DEVICE, description="cpu, cuda or auto")
+    container: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._:/@+~-]*$",
+        description="image of Dockerfile, for --sdm apptainer",
+    )
 
 
 def read_config(raw: dict[str, Any]) -> Config:
@@ -92,11 +102,24 @@ def template() -> Path:
     return own if own.is_dir() or not INSTALLED.is_dir() else INSTALLED / "_template"
 
 
+def _folders() -> list[str]:
+    """The names of the folders with a paper.yaml."""
+    return sorted(file.parent.name for file in replications().glob("*/paper.yaml"))
+
+
 def papers_there() -> list[str]:
     """The replications that exist, by name; folders with other names are none."""
-    files = replications().glob("*/paper.yaml")
-    names = sorted(file.parent.name for file in files)
-    return [name for name in names if re.fullmatch(NAME, name) and name not in RESERVED]
+    names = _folders()
+    return [name for name in names if not no_name(name)]
+
+
+def no_name(name: str) -> str | None:
+    """Why no paper may be called `name`; None where one may."""
+    if not re.fullmatch(NAME, name):
+        return f"{name!r} is no paper name: use lower case, digits and dashes, at most 24"
+    if name in RESERVED:
+        return f"{name!r} is a target of the workflow: choose another name"
+    return None
 
 
 def folder_of(name: str) -> Path:
@@ -125,8 +148,13 @@ def _paper(folder: Path, profile: str) -> Paper:
 
 
 def usable(profile: str) -> tuple[list[str], dict[str, str]]:
-    """The papers that load at a profile, and what is wrong with the others."""
-    good, bad = [], {}
+    """The papers that load at a profile, and what is wrong with the others.
+
+    A folder that begins with `_` or `.` is meant for none.
+    """
+    good: list[str] = []
+    names = (name for name in _folders() if name[0] not in "_.")
+    bad = {ascii(name): reason for name in names if (reason := no_name(name))}
     for name in papers_there():
         try:
             paper(name, profile)

@@ -200,7 +200,7 @@ def _method(found: Declaration) -> Method:
     kinds: list[Kind] = [kind for base, kind in KINDS.items() if base in bases]
     if not kinds:
         raise source.unreadable(found.node, f"a method derives from one of {', '.join(KINDS)}")
-    strict = ConfigDict(extra="forbid", frozen=True)
+    strict = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     return Method(
         name=name,
         cite=found.argument("cite", OURS),

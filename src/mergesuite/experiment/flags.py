@@ -17,6 +17,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from mergesuite.errors import UserError
+from mergesuite.experiment import yaml_file
 from mergesuite.experiment.strict import Strict, checked
 
 Settings = TypeVar("Settings", bound=Strict)
@@ -124,7 +125,8 @@ def pairs(words: list[str], flag: str) -> dict[str, Any]:
     """`key=value` words as a mapping; values are read as YAML.
 
     Raises:
-        UserError: a word without "=", or a key given twice.
+        UserError: a word without "=", a key given twice, or a value beyond the limits of
+            `yaml_file`.
     """
     found: dict[str, Any] = {}
     for word in words:
@@ -134,7 +136,7 @@ def pairs(words: list[str], flag: str) -> dict[str, Any]:
         if key in found:
             raise UserError(f"{flag}: {key} is given twice")
         try:
-            found[key] = yaml.safe_load(value)
+            found[key] = yaml_file.parsed(value, f"{flag} {key}")
         except (yaml.YAMLError, ValueError):  # ValueError: a date that is none
             found[key] = value
     # YAML 1.1 reads 1e-9 as a string; a number is meant.

@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from mergesuite.errors import UserError, nearest
 from mergesuite.experiment import declared, foreign
@@ -44,13 +44,22 @@ class Network(Strict):
 Channels = tuple[float, float, float]
 
 
+MOST_SIDE = 2048
+"""Pixels. An image of this side takes 12 MB, and a batch of them as much as a GPU has."""
+
+
 class Preprocess(Strict):
     """What a network sees of an image file: the preprocessing that its weights ask for."""
 
     resize: int | None = Field(
-        None, ge=8, description="pixels of the shorter side before the crop; default: the crop's"
+        None,
+        ge=8,
+        le=MOST_SIDE,
+        description="pixels of the shorter side before the crop; default: the crop's",
     )
-    crop: int | None = Field(None, ge=8, description="pixels of the square from the centre")
+    crop: int | None = Field(
+        None, ge=8, le=MOST_SIDE, description="pixels of the square from the centre"
+    )
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     mean: Channels | None = Field(
         None, description="channel means in [0, 1] to normalise by; default: those of fit"
@@ -72,10 +81,14 @@ PLAIN = Preprocess.model_validate({})
 """The default: the shorter side is scaled to the side that the data set's name gives."""
 
 
+SetName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=1024)]
+"""A declared name or a path."""
+
+
 class Data(Strict):
     """A data set and how much of each split is used."""
 
-    name: str = Field(
+    name: SetName = Field(
         description="`mergesuite list datasets`, or folder:PATH for your images",
         json_schema_extra={"flag": "--data"},
     )
@@ -123,7 +136,7 @@ GENERATED = ("gaussian-noise", "gaussian-blur", "brightness", "contrast", "jpeg"
 class Other(Strict):
     """Images to evaluate networks on beside search and test; the rows have its name as `split`."""
 
-    name: str = Field(
+    name: SetName = Field(
         "", description="`mergesuite list test-sets`, or folder:PATH; default: the test split"
     )
     corruption: str = Field(

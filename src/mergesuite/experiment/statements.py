@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from mergesuite.experiment.strict import Strict
 
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=24)]
+
+def _no_gap(name: str) -> str:
+    """Refuse a name that a table reads as nothing."""
+    if name in EMPTY:
+        raise ValueError(f"{name!r} stands for no value in tables: choose another name")
+    return name
+
+
+EMPTY = ("nan",)
+Slug = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=24),
+    AfterValidator(_no_gap),
+]
 Subject = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=49)]
 """A model, or ENTRY-POPULATION."""
 

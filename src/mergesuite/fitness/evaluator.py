@@ -38,6 +38,8 @@ from mergesuite.weights import WeightSpace
 
 GUARD = 1e-3
 """Relative distance of the two highest logits below which the unfolded network decides."""
+EXTREME = 1e15
+"""A weight beyond it may overflow once it is folded, and not before: the network itself decides."""
 
 
 class Evaluator:
@@ -199,6 +201,7 @@ class Evaluator:
         if known := self._memory.recall(key, threshold):
             return known
         self._space.load(self._module, vector)
+        self._extreme = torch.linalg.vector_norm(vector, math.inf) > EXTREME
         calibrated = 0
         if self._reestimate_on is not None:
             reestimate(self._module, self._reestimate_on, normalise=self._normalise)
@@ -231,6 +234,7 @@ class Evaluator:
                 )
                 hits[index], margins[index] = hit.long(), margin
                 if self._passes.folded:
+                    doubt |= self._extreme
                     unsure.append(index[doubt])
                 wrong = (~hit & ~doubt).sum()
             if allowed < math.inf:
@@ -254,6 +258,8 @@ class Evaluator:
         """How many errors leave a count above `threshold` possible."""
         if not self._reject or threshold == -math.inf or math.isnan(threshold):
             return math.inf
+        if threshold == math.inf:
+            return -1  # nothing exceeds it
         return self.n - (math.floor(threshold) + 1)
 
     def _accuracy_score(self, hits: Tensor, correct: int) -> float:

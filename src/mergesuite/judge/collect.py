@@ -13,7 +13,7 @@ from mergesuite.errors import UserError
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge.samples import read_runs
 from mergesuite.stages import hits
-from mergesuite.stages.columns import COLUMNS
+from mergesuite.stages.columns import COLUMNS, WHOLE
 
 
 def write(paper: str, profile: str, results: Path) -> None:
@@ -27,7 +27,9 @@ def write(paper: str, profile: str, results: Path) -> None:
     files = [Path(f"{name}.csv") for name in jobs.metrics()]
     for file in files:
         sealed.check(sealed.beside(file))
-    table = pd.concat([frames.read_csv(file) for file in files], ignore_index=True)
+    table = pd.concat(
+        [frames.read_csv(file, numbers=["value"], whole=WHOLE) for file in files], ignore_index=True
+    )
     if missing := [name for name in COLUMNS if name not in table.columns]:
         raise UserError(f"no column {missing[0]!r} in {files[0]}: is it of evaluate?")
     check(table, jobs)
@@ -49,17 +51,6 @@ def measured(jobs: Jobs) -> pd.DataFrame:
     runs = read_runs(file)
     check(runs, jobs)
     return runs
-
-
-def judged(jobs: Jobs, *names: str) -> list[pd.DataFrame]:
-    """Tables that `compare` made, by their names without an ending.
-
-    Raises:
-        UserError: one is missing or damaged.
-    """
-    folder = Path(jobs.folder)
-    sealed.check(sealed.beside(folder / "verdicts.csv"))
-    return [frames.read_csv(folder / f"{name}.csv") for name in names]
 
 
 def check(table: pd.DataFrame, jobs: Jobs) -> None:

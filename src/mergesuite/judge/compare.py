@@ -8,6 +8,7 @@ is not its own start, has no pairs: then two means are compared (Welch), and `sp
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from mergesuite.core import frames, sealed
+from mergesuite.errors import UserError
 from mergesuite.experiment import loading, spec, statements
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import by_image, collect, power
@@ -27,6 +29,7 @@ from mergesuite.judge.samples import CROSSED, Comparison, run_interval
 from mergesuite.judge.study import Measured, Study, measure, same_images, twin_of, where_of
 from mergesuite.judge.verdict import (
     ALPHA,
+    MEANINGS,
     NOT_COMPARABLE,
     NOT_RUN,
     Evidence,
@@ -45,6 +48,11 @@ VERDICT_COLUMNS = (
     "twin", "twin_difference", "twin_low", "twin_high", "excess", "excess_low", "excess_high",
     "leaky", "spread_kind",
 )  # fmt: skip
+VERDICT_WORDS = (
+    "claim", "family", "text", "verdict", "why", "subject", "against", "metric", "split",
+    "batchnorm", "searched", "direction", "effect", "because", "twin", "spread_kind",
+)  # fmt: skip
+"""Those that hold no numbers."""
 FAMILIES = ("primary", "secondary")
 
 
@@ -182,6 +190,26 @@ def _twin(twin: str | None, found: Measured) -> dict[str, Any]:
         ends = (made.effect.mean, made.effect.low, made.effect.high) if made else (math.nan,) * 3
         row |= dict(zip((mean, f"{prefix}_low", f"{prefix}_high"), ends, strict=True))
     return row
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """The verdicts.csv of a paper's results.
+
+    Raises:
+        UserError: it is missing or damaged, or is not the table that `write` writes.
+    """
+    file = folder / "verdicts.csv"
+    sealed.check(sealed.beside(file), [file.name])
+    words = set(VERDICT_WORDS)
+    numbers = [name for name in VERDICT_COLUMNS if name not in words | {"n", "leaky"}]
+    found = frames.read_csv(file, VERDICT_COLUMNS, numbers=numbers, whole=["n"])
+    if odd := [name for name in found["claim"] if not re.fullmatch(r"[a-z0-9-]+", str(name))]:
+        raise UserError(f"{file}: {odd[0]!r} is no claim: delete it, run `mergesuite compare`")
+    if odd := set(found["verdict"]) - MEANINGS.keys():
+        raise UserError(
+            f"{file}: there is no verdict {str(odd.pop())!r}: delete it, run `mergesuite compare`"
+        )
+    return found
 
 
 def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mergesuite.core import frames, sealed
 from mergesuite.experiment import declared, spec, statements
 from mergesuite.judge.calibration import null_of
 from mergesuite.judge.samples import Where, by_replicate, samples
@@ -24,6 +26,10 @@ CONTROL_COLUMNS = (
     "difference", "low", "high", "level", "n", "images", "images_against", "cost", "equal_cost",
     "best", "spread_kind",
 )  # fmt: skip
+CONTROL_WORDS = (
+    "subject", "batchnorm", "against", "method", "equal_cost", "best", "spread_kind",
+)  # fmt: skip
+"""Those that hold no numbers."""
 EQUAL = 1.1
 """Times a method's images that a control may take and still be one at equal cost."""
 BACKWARD = 2
@@ -43,6 +49,18 @@ def controls(study: Study) -> pd.DataFrame:
     """
     rows = [row for one in methods(study.paper) for row in _rows(study, *one)]
     return pd.DataFrame(rows, columns=list(CONTROL_COLUMNS))
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """The controls.csv of a paper's results.
+
+    Raises:
+        UserError: it is missing or damaged, or is not the table that `compare` writes.
+    """
+    numbers = [name for name in CONTROL_COLUMNS if name not in CONTROL_WORDS]
+    file = folder / "controls.csv"
+    sealed.check(sealed.beside(folder / "verdicts.csv"), [file.name])
+    return frames.read_csv(file, CONTROL_COLUMNS, numbers=numbers, whole=["n"])
 
 
 def methods(paper: spec.Paper) -> list[tuple[str, str]]:

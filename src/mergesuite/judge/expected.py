@@ -166,13 +166,18 @@ def check_paper(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame
     jobs = Jobs(paper_folder.name, profile, str(results))
     runs = collect.measured(jobs)
     file = paper_folder / "expected.csv"
-    pinned = frames.read_csv(file) if file.is_file() else pd.DataFrame(columns=COLUMNS)
+    pinned = _read(file) if file.is_file() else pd.DataFrame(columns=COLUMNS)
     if not len(pinned[pinned["profile"] == profile]):
         raise UserError(
             f"{file} has nothing pinned for profile {profile}, so no run could fail: pin it with "
             f"`mergesuite accept --paper {paper_folder.name} --profile {profile}`"
         )
     return check(jobs.paper, runs, pinned, profile)
+
+
+def _read(file: Path) -> pd.DataFrame:
+    """An expected.csv."""
+    return frames.read_csv(file, COLUMNS, numbers=["mean", "sd", "tolerance"], whole=["n"])
 
 
 def accept_paper(
@@ -188,7 +193,7 @@ def accept_paper(
     file = paper_folder / "expected.csv"
     parts = [made]
     if file.is_file():
-        before = frames.read_csv(file)
+        before = _read(file)
         others = before[before["profile"] != profile]
         parts = [others, made] if len(others) else parts
     table = pd.concat(parts, ignore_index=True).sort_values(["profile", *KEY])

@@ -21,7 +21,7 @@ import pandas as pd
 
 from mergesuite.experiment import declared, spec
 from mergesuite.experiment.jobs import Jobs
-from mergesuite.judge import collect, power
+from mergesuite.judge import collect, compare, power
 from mergesuite.judge.study import seen_images
 
 MOST_SEARCHES = 5
@@ -169,7 +169,7 @@ def of_results(paper: str, profile: str, results: Path) -> pd.DataFrame:
         UserError: verdicts.csv is missing or damaged, or its runs are not those of paper.yaml.
     """
     jobs = Jobs(paper, profile, str(results))
-    (verdicts,) = collect.judged(jobs, "verdicts")
+    verdicts = compare.read(Path(jobs.folder))
     runs = collect.measured(jobs)
     timed = runs[runs["metric"] == "seconds"].groupby("subject")["value"].mean()
     on_test = runs[(runs["split"] == "test") & (runs["metric"] == "accuracy")]["n"]

@@ -15,7 +15,7 @@ from mergesuite.errors import UserError
 from mergesuite.experiment import spec
 from mergesuite.judge import stats
 from mergesuite.judge.crossed import crossed
-from mergesuite.stages.columns import COLUMNS
+from mergesuite.stages.columns import COLUMNS, WHOLE
 from mergesuite.stages.hits import Hits
 
 CROSSED = "t interval over pairs and test images"
@@ -72,7 +72,7 @@ def read_runs(path: Path) -> pd.DataFrame:
     Raises:
         UserError: the file is missing, or is not the table that `mergesuite collect` writes.
     """
-    runs = frames.read_csv(path)
+    runs = frames.read_csv(path, numbers=["value"], whole=WHOLE)
     if lacking := [name for name in COLUMNS if name not in runs.columns]:
         raise UserError(
             f"{path} should have the columns of `mergesuite collect`, found none called "

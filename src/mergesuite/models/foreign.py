@@ -9,7 +9,7 @@ import torch
 import torchvision.models
 from torch import nn
 
-from mergesuite.core import store
+from mergesuite.core import store, weightfiles
 from mergesuite.errors import UserError, nearest
 from mergesuite.experiment import declared, foreign
 from mergesuite.models import pretrained
@@ -77,7 +77,9 @@ def _load(module: nn.Module, name: str, classes: int) -> None:
     """Put published weights into a network."""
     file = pretrained.find(name)
     try:
-        module.load_state_dict(store.load_weights(file))
+        module.load_state_dict(
+            store.load_weights(file, weightfiles.most_bytes(module.state_dict()))
+        )
     except RuntimeError as error:
         reason = str(error).split("\n")[1].strip()
         raise UserError(

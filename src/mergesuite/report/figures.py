@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from mergesuite.core import sealed, store
 from mergesuite.experiment import spec
 from mergesuite.experiment.jobs import Jobs
-from mergesuite.judge import collect
+from mergesuite.judge import collect, compare
 from mergesuite.judge.calibration import calibration
 from mergesuite.judge.gains import gain_points, gains, leakage
 from mergesuite.report import claims, drawing, traces
@@ -256,7 +256,7 @@ def save(figure: Figure, path: Path) -> None:
 def write(paper_folder: Path, profile: str, results: Path) -> None:
     """Write `figures/{fitness,segment,gains,reported,leakage,null}.{svg,pdf}`."""
     jobs = Jobs(paper_folder.name, profile, str(results))
-    drawn = make(jobs, collect.measured(jobs), *collect.judged(jobs, "verdicts"))
+    drawn = make(jobs, collect.measured(jobs), compare.read(Path(jobs.folder)))
     folder = Path(jobs.folder) / "figures"
     with sealed.describing(sealed.beside(folder)) as to_write:
         for name, figure in drawn.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,15 +29,29 @@ def markdown(table: Table) -> str:
         return f"{table.caption}\n\nNothing to show: no subject of this kind was measured.\n"
     from tabulate import tabulate
 
-    escaped = table.shown.map(lambda cell: str(cell).replace("|", r"\|"))
+    escaped = table.shown.map(plain)
     body = tabulate(
         escaped.to_numpy().tolist(),
-        headers=list(escaped.columns),
+        headers=[plain(column) for column in escaped.columns],
         tablefmt="pipe",
         disable_numparse=True,
         colalign=["left" if c in TEXT else "right" for c in escaped.columns],
     )
     return "\n\n".join([table.caption, body, *table.notes]) + "\n"
+
+
+_MARKDOWN = {
+    "\\": r"\\", "|": r"\|", "&": "&amp;", "<": "&lt;", "`": r"\`", "[": r"\[",
+}  # fmt: skip
+"""What ends a cell, begins HTML or code, or a link; what only stresses words does no harm."""
+
+
+def plain(text: object) -> str:
+    """Text for a cell of a Markdown table, which is one line."""
+    said = " ".join(str(text).split())
+    # Intervals are read as they stand: without a `(` or `:` behind it no bracket is a link.
+    marks = _MARKDOWN if re.search(r"\]\s*[(:\[]", said) else {**_MARKDOWN, "[": "["}
+    return "".join(marks.get(character, character) for character in said)
 
 
 TEXT = {
@@ -54,8 +69,12 @@ _LATEX = {
 
 
 def escape(text: object) -> str:
-    """Text for LaTeX, character by character, so that nothing is escaped twice."""
-    return "".join(_LATEX.get(character, character) for character in str(text))
+    """Text for LaTeX, character by character, so that nothing is escaped twice.
+
+    An empty line would end the paragraph, and with it the argument it stands in.
+    """
+    said = " ".join(str(text).split())
+    return "".join(_LATEX.get(character, character) for character in said)
 
 
 def latex(table: Table) -> str:

@@ -1,13 +1,11 @@
 """One page for a reader: verdicts first, then their evidence, then how it was made.
 
 The page is a single file that needs no network and no script. Everything that comes from a spec or
-a run is escaped by the template; only our own SVG files are put in as they are, after `embed`.
+a run is escaped by the template; only our own SVG files are put in as `svg` has them.
 """
 
 from __future__ import annotations
 
-import html
-import re
 import shlex
 from collections import Counter
 from pathlib import Path
@@ -19,36 +17,15 @@ from mergesuite import __version__
 from mergesuite.core import sealed, store
 from mergesuite.experiment import declared, spec
 from mergesuite.experiment.jobs import Jobs
-from mergesuite.judge import collect
+from mergesuite.judge import collect, compare
+from mergesuite.judge.controls import read as read_controls
 from mergesuite.judge.verdict import COLOURS, MEANINGS
-from mergesuite.report import claims, controls, tables, traces
+from mergesuite.report import claims, controls, svg, tables, traces
 from mergesuite.report.captions import ALTERNATIVES, CAPTIONS
 from mergesuite.report.markup import TEXT, Table
 from mergesuite.report.wording import LEAK, LEAK_NOTE, NOTHING, counted
 
 TEMPLATES = Path(__file__).parent / "templates"
-
-
-def embed(svg: str, prefix: str, title: str) -> str:
-    """An SVG file as an inline element whose ids cannot meet those of another one.
-
-    The prolog and the metadata (which names external vocabularies) go, the size follows the page,
-    and `title` is what a screen reader says.
-    """
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r'\bid="', f'id="{prefix}-', body)
-    body = re.sub(r'href="#', f'href="#{prefix}-', body)
-    body = re.sub(r"url\(#", f"url(#{prefix}-", body)
-    body = body.replace("*{", f"#{prefix} *{{")
-    head, rest = body.split(">", 1)
-    width = re.search(r'\bwidth="([\d.]+)pt"', head)
-    head = re.sub(r'\s(?:width|height)="[^"]*"', "", head)
-    size = f' style="max-width:{float(width[1]) * 4 / 3:.0f}px"' if width else ""
-    label = html.escape(title)
-    return (
-        f'{head} id="{prefix}" role="img" aria-label="{label}"{size}><title>{label}</title>{rest}'
-    )
 
 
 def section(paper_folder: Path, profile: str, results: Path) -> dict[str, Any]:
@@ -65,8 +42,8 @@ def section(paper_folder: Path, profile: str, results: Path) -> dict[str, Any]:
     if not (folder / "runs.csv").is_file() or not (folder / "verdicts.csv").is_file():
         empty = ("claims", "controls", "tables", "figures", "commands", "origin")
         return {**base, **{name: [] for name in empty}}
-    runs = collect.measured(jobs)
-    verdicts, beside = collect.judged(jobs, "verdicts", "controls")
+    runs, verdicts = collect.measured(jobs), compare.read(folder)
+    beside = read_controls(folder)
     records = traces.records(jobs)
     return {
         **base,
@@ -115,8 +92,8 @@ def _figures(folder: Path, slug: str) -> list[dict[str, str]]:
         sealed.check(sealed.beside(folder))
     found = []
     for name in drawn:
-        svg = embed(files[name].read_text(encoding="utf-8"), f"{slug}-{name}", ALTERNATIVES[name])
-        found.append({"name": name, "caption": CAPTIONS[name], "svg": svg})
+        made = svg.read(files[name], f"{slug}-{name}", ALTERNATIVES[name])
+        found.append({"name": name, "caption": CAPTIONS[name], "svg": made})
     return found
 
 

@@ -12,9 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from mergesuite.core import frames, sealed, store
+from mergesuite.core import sealed, store
 from mergesuite.errors import UserError
+from mergesuite.judge import compare, samples
 from mergesuite.report.claims import INTERVAL_NOTE, is_tested
+from mergesuite.report.markup import plain
 from mergesuite.report.wording import NOTHING, effect, needed, percent, unit
 
 BEGIN, END = "<!-- verdicts:begin -->", "<!-- verdicts:end -->"
@@ -37,11 +39,11 @@ def block(verdicts: pd.DataFrame, runs: pd.DataFrame, profile: str) -> str:
     """The Markdown between the markers."""
     commits = ", ".join(sorted(runs["commit"].astype(str).unique()))
     devices = ", ".join(sorted(runs["device"].astype(str).unique()))
-    shown = pd.DataFrame([_line(row) for row in verdicts.to_dict("records")])
+    shown = pd.DataFrame([_line(row) for row in verdicts.to_dict("records")]).map(plain)
     return (
-        f"Profile `{profile}`, commit {commits}, {devices}. {INTERVAL_NOTE} Pairs needed: as many "
-        "show the smallest effect of interest in four of five studies.\n\n"
-        + shown.to_markdown(index=False)
+        f"Profile `{profile}`, commit {plain(commits)}, {plain(devices)}. {INTERVAL_NOTE} Pairs "
+        "needed: as many show the smallest effect of interest in four of five studies.\n\n"
+        + shown.to_markdown(index=False, disable_numparse=True)
     )
 
 
@@ -75,7 +77,7 @@ def publish(paper_folder: Path, profile: str, results: Path) -> None:
         raise UserError(f"{readme} lacks the lines {BEGIN} and {END}: add them")
     for made in MADE:
         sealed.check(sealed.beside(source / made))
-    verdicts, runs = (frames.read_csv(source / f"{name}.csv") for name in ("verdicts", "runs"))
+    verdicts, runs = compare.read(source), samples.read_runs(source / "runs.csv")
     made = block(verdicts, runs, profile)
     head, _, rest = text.partition(BEGIN)
     store.write_text(readme, f"{head}{BEGIN}\n{made}\n{END}{rest.partition(END)[2]}")

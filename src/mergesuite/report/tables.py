@@ -16,7 +16,8 @@ import pandas as pd
 from mergesuite.core import frames, sealed, store
 from mergesuite.experiment import spec
 from mergesuite.experiment.jobs import Jobs
-from mergesuite.judge import collect
+from mergesuite.judge import collect, compare
+from mergesuite.judge.controls import read as read_controls
 from mergesuite.judge.gains import gains, leakage
 from mergesuite.judge.samples import Where, by_replicate, samples
 from mergesuite.judge.selection import selection
@@ -237,12 +238,12 @@ def make(
 def write(paper_folder: Path, profile: str, results: Path) -> list[Table]:
     """Write `tables/NAME.{csv,md,tex}` of a paper's results, for each of `NAMES`."""
     jobs = Jobs(paper_folder.name, profile, str(results))
-    folder = Path(jobs.folder) / "tables"
-    verdicts, beside = collect.judged(jobs, "verdicts", "controls")
-    made = make(jobs.paper, collect.measured(jobs), verdicts, beside)
-    with sealed.describing(sealed.beside(folder)) as to_write:
+    results = Path(jobs.folder)
+    judged = (compare.read(results), read_controls(results))
+    made = make(jobs.paper, collect.measured(jobs), *judged)
+    with sealed.describing(sealed.beside(results / "tables")) as to_write:
         for table in made:
-            file = folder / f"{table.name}.csv"
+            file = results / "tables" / f"{table.name}.csv"
             frames.write_csv(to_write(file), table.numbers)
             store.write_text(to_write(file.with_suffix(".md")), markdown(table))
             store.write_text(to_write(file.with_suffix(".tex")), latex(table))

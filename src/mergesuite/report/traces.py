@@ -19,6 +19,9 @@ from mergesuite.experiment.jobs import Jobs
 
 SEGMENT = "interpolation-grid"
 TRACE = "trace.csv"
+DRAWN = ("evaluations", "best", "fitness_images")
+NUMBERS = (*DRAWN, "mean", "score", "alpha")
+"""Columns of a trace that are drawn."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def read(jobs: Jobs, segment: bool = False) -> list[Trace]:
             continue
         fitness = paper.methods[parts[0]].fitness
         for seed, frame in _frames(jobs, subject):
-            if not len(frame) or "best" not in frame:
+            if not len(frame) or (segment and not {"alpha", "score"} <= set(frame)):
                 continue
             found.append(
                 Trace(
@@ -63,7 +66,8 @@ def _frames(jobs: Jobs, subject: str) -> Iterator[tuple[int, pd.DataFrame]]:
     """The traces of finished runs; a folder may hold other seeds, of earlier settings."""
     for seed in jobs.seeds(subject):
         if _record(jobs, subject, seed, TRACE):
-            yield seed, read_csv(Path(jobs.run(subject, seed)) / TRACE)
+            file = Path(jobs.run(subject, seed)) / TRACE
+            yield seed, read_csv(file, DRAWN, numbers=NUMBERS)
 
 
 def _in_units(frame: pd.DataFrame, fitness: settings.Fitness) -> pd.DataFrame:

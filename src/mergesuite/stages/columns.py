@@ -4,6 +4,8 @@ COLUMNS = [
     "subject", "kind", "entry", "population", "model", "method", "protocol", "leaky", "batchnorm",
     "metric", "split", "seed", "value", "n", "members", "spec", "commit", "device",
 ]  # fmt: skip
+WHOLE = ("seed", "n", "members")
+"""Those that hold whole numbers."""
 
 COSTS = (
     "evaluations_asked",

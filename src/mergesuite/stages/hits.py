@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from mergesuite.core import store
+from mergesuite.core import store, weightfiles
 from mergesuite.errors import UserError
 
 Key = tuple[str, int, str]
@@ -41,14 +42,27 @@ def read(table: Path) -> Hits:
     file = beside(table)
     if not file.is_file():
         return {}
+    weightfiles.check(file)
     try:
         packed = load_file(file)
-    except SafetensorError as error:
+        return {_key(name): _bits(packed[name]) for name in packed}
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{file} is not a whole safetensors file ({error}): delete it, evaluate again"
+            f"{file} is not a whole file of hits ({error}): delete it, evaluate again"
         ) from None
-    found: Hits = {}
-    for name, bits in packed.items():
-        subject, seed, treatment = name.split("/")
-        found[subject, int(seed), treatment] = bits
+
+
+def _key(name: str) -> Key:
+    subject, seed, treatment = name.split("/")
+    return subject, int(seed), treatment
+
+
+def _bits(found: NDArray[Any]) -> NDArray[np.uint8]:
+    """What is packed.
+
+    Raises:
+        ValueError: these are no bits of one row of images.
+    """
+    if found.dtype != np.uint8 or found.ndim != 1:
+        raise ValueError(f"bits are stored as {found.dtype} in {found.ndim} dimensions")
     return found

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from mergesuite import data, models
-from mergesuite.core import store, streams
+from mergesuite.core import store, streams, weightfiles
 from mergesuite.data.images import Normalise
 from mergesuite.data.pictures import InMemory, Pictures
 from mergesuite.data.stored import Images
 from mergesuite.errors import UserError
 from mergesuite.experiment.settings import Data, Network, Other
-from mergesuite.weights import check_fit
+from mergesuite.weights import as_stored, check_fit
 
 
 @dataclass
@@ -96,10 +96,10 @@ class Problem:
         """A checkpoint's state dict, checked against this problem's network.
 
         Raises:
-            UserError: the file is unreadable, is of another network, or holds weights that are
-                not finite or variances below zero.
+            UserError: the file is unreadable, is of another network, or holds weights that are no
+                numbers or not finite, or variances below zero.
         """
-        state = store.load_weights(path)
+        state = store.load_weights(path, weightfiles.most_bytes(self._expected))
         model = f"model {self.asked.build} with {self.classes} classes"
         if extra := state.keys() - self._expected.keys():
             raise UserError(
@@ -113,10 +113,4 @@ class Problem:
             if name in state or tensor.is_floating_point()
         }
         check_fit(state, shapes, f"the weights in {path}", model)
-        for name in shapes:
-            if name.endswith("running_var") and bool((state[name] < 0).any()):
-                raise UserError(
-                    f"the weights in {path}: {name!r} holds negative variances, of which no "
-                    "network has a score: clamp them to zero or re-estimate them, or leave it out"
-                )
-        return {**self._expected, **state}
+        return {**self._expected, **as_stored(state, self._expected, f"the weights in {path}")}

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mergesuite.core import ranks, runtime, store
+from mergesuite.core import ranks, runtime, store, weightfiles
 from mergesuite.core.ranks import Ranks
 from mergesuite.core.runtime import Meter, log
 from mergesuite.errors import UserError
@@ -21,6 +21,7 @@ from mergesuite.stages.problem import Problem
 from mergesuite.stages.resume import Resume
 from mergesuite.stages.trainer import Trainer
 from mergesuite.stages.trainer import train as train_to_the_end
+from mergesuite.weights import as_stored
 
 
 def run(
@@ -120,8 +121,8 @@ def _start_from(module: Any, path: Path) -> None:
 
     Source: CADE's `create_model.py` lines 47-48.
     """
-    state = store.load_weights(path)
     own = module.state_dict()
+    state = store.load_weights(path, weightfiles.most_bytes(own))
     fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     # A published file may lack BatchNorm's batch counters, which no result depends on.
     fresh = sorted(k for k in own.keys() - fitting.keys() if own[k].is_floating_point())
@@ -130,6 +131,7 @@ def _start_from(module: Any, path: Path) -> None:
             f"{path} does not fit this model: {fresh[0]!r} and {len(fresh) - 1} more differ; "
             "only the classifier may"
         )
+    fitting = as_stored(fitting, own, f"the weights in {path}")
     module.load_state_dict({**own, **fitting})
     log(f"starting from {path}; fresh: {', '.join(fresh) or 'nothing'}")
 
