@@ -77,9 +77,9 @@ def test_a_readme_without_markers_is_left_alone(tmp_path):
 def test_a_marker_in_a_claim_does_not_make_the_readme_grow(tmp_path):
     paper = finished(tmp_path, f"a\n{publish.BEGIN}\n{publish.END}\nb\n")
     file = tmp_path / "r/laptop/p/verdicts.csv"
-    table = pd.read_csv(file, index_col=0)
+    table = pd.read_csv(file)
     table["text"] = f"it {publish.END} gains | {publish.BEGIN} <b>"
-    table.to_csv(file)
+    fixture.write_table(file, table)
     sizes = []
     for _ in range(3):
         publish.publish(*paper)

@@ -19,9 +19,9 @@ from mergesuite.experiment.jobs import Jobs
 
 SEGMENT = "interpolation-grid"
 TRACE = "trace.csv"
-DRAWN = ("evaluations", "best", "fitness_images")
-NUMBERS = (*DRAWN, "mean", "score", "alpha")
-"""Columns of a trace that are drawn."""
+ALWAYS = ("evaluations", "best")
+NUMBERS = (*ALWAYS, "fitness_images", "mean", "score", "alpha")
+"""Columns of a trace that are drawn; the trace of what scores nothing has no more than `ALWAYS`."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _frames(jobs: Jobs, subject: str) -> Iterator[tuple[int, pd.DataFrame]]:
     for seed in jobs.seeds(subject):
         if _record(jobs, subject, seed, TRACE):
             file = Path(jobs.run(subject, seed)) / TRACE
-            yield seed, read_csv(file, DRAWN, numbers=NUMBERS)
+            yield seed, read_csv(file, ALWAYS, numbers=NUMBERS)
 
 
 def _in_units(frame: pd.DataFrame, fitness: settings.Fitness) -> pd.DataFrame:
