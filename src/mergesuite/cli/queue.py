@@ -46,11 +46,11 @@ def settle(folder: Path) -> None:
         waiting = [number for number, state in jobs.items() if state == "PENDING"]
         if waiting:
             subprocess.run(["scancel", "--state=PENDING", *waiting], check=False)
-            continue
-        if not said >= jobs.keys():
-            said |= jobs.keys()
+        runs = [number for number in jobs if number not in waiting]
+        if not said.issuperset(runs):
+            said.update(runs)
             print(
-                f"waiting for what an earlier run has started: `scancel {' '.join(jobs)}` ends it, "
+                f"waiting for what an earlier run has started: `scancel {' '.join(runs)}` ends it, "
                 "and what it has saved by then is used",
                 file=sys.stderr,
             )
