@@ -49,15 +49,15 @@ def slurm(tmp_path_factory):
 
 
 def submitted(folder):
-    """Of each job that this folder has handed over: rule and wildcards, state, when it began."""
+    """Of each job that this folder has handed over: rule and wildcards, state, whether it began."""
     words = ["squeue", "--me", "--noheader", "--states=all"]
-    fields = "JobID:|,State:|,StartTime:|,StdOut:|"
+    fields = "JobID:|,State:|,NodeList:|,StdOut:|"
     rows = [line.split("|") for line in answer(*words, f"--Format={fields}").splitlines()]
     logs = f"{folder}/.snakemake/slurm_logs/"
     return [
-        {"id": number, "state": state, "began": begin != "N/A" and state != "PENDING",
+        {"id": number, "state": state, "began": bool(nodes),
          "what": out.removeprefix(logs).rpartition("/")[0]}
-        for number, state, begin, out, *_ in rows if out.startswith(logs)
+        for number, state, nodes, out, *_ in rows if out.startswith(logs)
     ]  # fmt: skip
 
 
