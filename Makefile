@@ -11,11 +11,13 @@ all: setup
 
 setup: $(VENV)/.done
 
+# Everything that is installed is in the lock, with its hash; uv, which installs the rest, comes first.
 # Bytecode is compiled once: without it every process pays seconds for its imports.
 $(VENV)/.done: requirements.lock pyproject.toml setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "mergesuite needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
@@ -35,11 +37,17 @@ lint: setup
 
 # Resolves the dependencies of pyproject.toml anew.
 lock: setup
-	uv pip compile pyproject.toml --extra dev --upgrade --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra dev --extra cluster --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
 		--quiet --output-file requirements.lock
+
+# What is installed, for scanners: CycloneDX, made from the lock alone.
+sbom: setup
+	mkdir -p build
+	cyclonedx-py requirements requirements.lock --pyproject pyproject.toml \
+		--output-reproducible --output-file build/sbom.json
 
 clean:
 	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis .import_linter_cache build src/*.egg-info
 
-.PHONY: all setup test lint lock clean
+.PHONY: all setup test lint lock sbom clean

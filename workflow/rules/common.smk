@@ -7,8 +7,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from mergesuite.cli import doctor, host
-from mergesuite.core import digests
+from mergesuite.cli import doctor, host, queue
+from mergesuite.core import digests, provenance
 from mergesuite.errors import UserError
 from mergesuite.experiment import config as settings
 from mergesuite.experiment import jobs as planning
@@ -45,6 +45,8 @@ elif not PAPERS and not BROKEN:
 if workflow.is_main_process:
     for name in BROKEN.keys() - set(PAPERS):
         print(f"left out: {name}: {BROKEN[name]}", file=sys.stderr)
+    if "--unlock" in sys.argv:
+        checked(queue.settle, Path.cwd())
     if {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
         # What Snakemake was asked for, it does not know before all rules are read.
         asked = doctor.targets(sys.argv[1:], RESULTS, CONFIG.profile)
@@ -59,8 +61,9 @@ FIGURES = ["fitness", "segment", "gains", "reported", "leakage", "null"]
 TABLES = ["results", "reported", "controls", "leakage", "selection", "cost"]
 
 
-if workflow.deployment_settings.deployment_method:
-    checked(settings.container, CONFIG)
+# Jobs inherit it; a file is read once, by the Snakemake that starts them.
+if workflow.is_main_process and workflow.deployment_settings.deployment_method:
+    os.environ[provenance.IMAGE] = checked(settings.container, CONFIG)
 
 
 # The image that `--sdm apptainer` runs jobs in. A name: a function would be asked for every job.
@@ -93,6 +96,7 @@ def ask(question):
 
 
 WITH_WILDCARDS = inspect.signature(lambda wildcards: None)
+WITH_ATTEMPT = inspect.signature(lambda wildcards, attempt: None)
 
 
 @functools.cache
@@ -115,14 +119,26 @@ resource_scopes:
     gpu="local",
 
 
-if resources.gpus_here():
-    workflow.global_resources.setdefault("gpu", resources.gpus_here())
+if GPUS := checked(resources.gpus_here):
+    workflow.global_resources.setdefault("gpu", GPUS)
 
 
 def needs(of):
-    """The resources of a rule, from what `of` says that one of its jobs needs."""
+    """The resources of a rule, from what `of` says that one of its jobs needs.
+
+    A job that a cluster had to try again gets as many times the memory and the time.
+    """
+
+    def grown(name):
+        def answer(wildcards, attempt):
+            jobs = jobs_of(wildcards.paper, wildcards.profile)
+            return attempt * getattr(of(jobs, wildcards), name)
+
+        answer.__signature__ = WITH_ATTEMPT
+        return answer
+
     return {
         "gpu": ask(lambda jobs, w: of(jobs, w).gpu),
-        "mem_mb": ask(lambda jobs, w: of(jobs, w).mem_mb),
-        "runtime": ask(lambda jobs, w: of(jobs, w).runtime),
+        "mem_mb": grown("mem_mb"),
+        "runtime": grown("runtime"),
     }

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
+IMAGE = "MERGESUITE_IMAGE"
+"""Environment variable with the digest of the container image that this is: none knows its own."""
 PACKAGES = ("mergesuite", "torch", "torchvision", "timm", "spikingjelly", "numpy", "scipy")
 
 
@@ -75,6 +77,7 @@ def stamp(device: str) -> dict[str, Any]:
     return {
         "commit": head,
         "dirty": dirty,
+        "container": os.environ.get(IMAGE) or None,
         "device": device,
         "platform": f"{platform.system()} {platform.machine()}",
         "threads": int(os.environ.get("OMP_NUM_THREADS", "0")) or None,

@@ -15,12 +15,15 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from mergesuite.core import provenance, ranks
+from mergesuite.core import provenance, ranks, slots
 from mergesuite.errors import UserError
 
 
 def device(name: str = "auto") -> torch.device:
     """The device to compute on: "auto" takes a GPU where there is one.
+
+    A GPU without a number is this process's alone until it ends (`core.slots`); where all are
+    taken, this waits. One with a number is taken as it is, and so is that of a rank of torchrun.
 
     Raises:
         UserError: a GPU is asked for and there is none, or anything else.
@@ -33,7 +36,17 @@ def device(name: str = "auto") -> torch.device:
         raise UserError("--device cuda: torch sees no GPU here; use --device cpu or auto")
     if name == "cuda" and ranks.count() > 1:
         name = f"cuda:{os.environ['LOCAL_RANK']}"
-    return torch.device(name)
+    if name != "cuda":
+        return torch.device(name)
+    own = torch.device("cuda", slots.take(_gpus(), lambda: log("waiting for a free GPU")))
+    torch.cuda.set_device(own)
+    return own
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, each by a name that is no other's."""
+    numbers = range(torch.cuda.device_count())
+    return [str(torch.cuda.get_device_properties(number).uuid) for number in numbers]
 
 
 def describe(where: torch.device) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
+from mergesuite.core import store
 from mergesuite.errors import UserError, nearest
 from mergesuite.experiment import loading
 from mergesuite.experiment.spec import PROFILES, Paper
@@ -76,7 +77,7 @@ def own_replications() -> Path:
 
 
 def container(config: Config) -> str:
-    """The image to run jobs in.
+    """What a run in the configured image says of it: its digest, or its name where that has none.
 
     Raises:
         UserError: none is configured.
@@ -86,7 +87,8 @@ def container(config: Config) -> str:
             "--sdm apptainer needs an image: build one from Dockerfile and name it, "
             "--config container=PATH.sif"
         )
-    return config.container
+    image = Path(config.container)
+    return f"sha256:{store.sha256(image)}" if image.is_file() else config.container
 
 
 def replications() -> Path:

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mergesuite.core import imagefiles
+from mergesuite.core import imagefiles, slots
 from mergesuite.experiment import declared
 from mergesuite.experiment.recipe import Recipe
 from mergesuite.experiment.settings import Data, Merge, Network
@@ -150,6 +150,23 @@ def _images_mb(data: Data) -> float:
     )
 
 
+def decoders(cores: int, gpus: int) -> int:
+    """How many processes may decode images for each of the jobs that run on one machine at once.
+
+    A job on a GPU has its share of the cores for them. One on a CPU computes on each core that it
+    was granted, and decodes there too.
+    """
+    return max(1, cores // gpus) if gpus else 0
+
+
 def gpus_here() -> int:
-    """How many NVIDIA GPUs this machine has, without importing torch."""
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    """How many jobs may compute on NVIDIA GPUs of this machine at once, without importing torch.
+
+    Raises:
+        UserError: MERGESUITE_GPUS is no number from 1 on.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    there = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    if visible is not None:
+        there = min(there, len([name for name in visible.split(",") if name.strip()]))
+    return slots.count(there)

@@ -1,0 +1,70 @@
+"""The image has what a run needs, a run says in which image it was, a pod has what it asks for."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mergesuite.core import provenance
+from mergesuite.errors import UserError
+from mergesuite.experiment import config
+from mergesuite.experiment.config import Config
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+NEEDED = {"Snakefile", "workflow", "config", "profiles", "replications", "requirements.lock", "src"}
+
+
+def test_the_image_has_all_that_a_run_reads():
+    copied = re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.M)
+    words = {word for line in copied for word in line.split()}
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    allowed = {line[1:] for line in ignored if line.startswith("!")}
+
+    assert words >= NEEDED
+    assert words == allowed
+    assert all((ROOT / word).exists() for word in words)
+
+
+@pytest.mark.parametrize("said", ["sha256:1234", "", None])
+def test_a_run_says_which_image_it_ran_in(said, monkeypatch):
+    monkeypatch.delenv(provenance.IMAGE, raising=False)
+    if said is not None:
+        monkeypatch.setenv(provenance.IMAGE, said)
+
+    assert provenance.stamp("some processor")["container"] == (said or None)
+
+
+def test_an_image_that_nobody_names_is_no_digest():
+    assert re.search(rf"^ENV .*{provenance.IMAGE}=unknown", DOCKERFILE, re.M)
+
+
+def test_a_file_with_an_image_is_known_by_its_content(tmp_path):
+    image = tmp_path / "mergesuite.sif"
+    image.write_bytes(b"some layers")
+    digest = hashlib.sha256(b"some layers").hexdigest()
+
+    assert config.container(Config(container=str(image))) == f"sha256:{digest}"
+    by_name = "docker://registry.example.org/mergesuite@sha256:1234"
+    assert config.container(Config(container=by_name)) == by_name
+    with pytest.raises(UserError, match=r"container=PATH\.sif"):
+        config.container(Config())
+
+
+def test_the_pod_says_its_image_and_has_what_it_asks_for():
+    volume, job = yaml.safe_load_all((ROOT / "workflow/profiles/kubernetes/job.yaml").read_text())
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    said = {variable["name"]: variable["value"] for variable in container["env"]}
+    requests, limits = (container["resources"][kind] for kind in ("requests", "limits"))
+    claimed = [v["persistentVolumeClaim"] for v in pod["volumes"] if "persistentVolumeClaim" in v]
+
+    assert said[provenance.IMAGE] == container["image"]
+    assert re.fullmatch(r"\S+@sha256:[0-9a-f]{64}", container["image"])
+    assert f"--cores {requests['cpu']} " in container["args"][0]
+    assert requests["memory"] == limits["memory"]
+    assert limits["nvidia.com/gpu"] == 1  # of such resources Kubernetes wants a limit
+    assert claimed == [{"claimName": volume["metadata"]["name"]}]
+    assert {v["name"] for v in pod["volumes"]} == {m["name"] for m in container["volumeMounts"]}
