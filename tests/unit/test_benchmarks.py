@@ -78,7 +78,7 @@ def test_the_training_benchmark_writes_its_table_and_figure(tmp_path):
 
 
 def run(script, *words):
-    """In a process of its own: for what measures its memory."""
+    """In a process of its own: for what measures its memory or starts others."""
     done = subprocess.run(
         [sys.executable, FOLDER / script, *map(str, words)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -100,8 +100,8 @@ def run_here(monkeypatch):
     return run_script
 
 
-def test_the_evaluation_benchmark_writes_its_tables_and_figure(tmp_path, run_here):
-    run_here("evaluation.py", "--nets", "resnet8-w8", "--steps", "ordinary", "--epochs", 8,
+def test_the_evaluation_benchmark_writes_its_tables_and_figure(tmp_path):
+    run("evaluation.py", "--nets", "resnet8-w8", "--steps", "ordinary", "--epochs", 8,
         "--fit", 100, "--images", 60, "--generations", 2, "--pairs", 1, "--lever-pairs", 0,
         "--no-growth", "--out", tmp_path)  # fmt: skip
     with (tmp_path / "evaluation.csv").open(newline="") as file:
