@@ -1,6 +1,7 @@
 """What paper.yaml and reported.csv may say, and how each mistake in them is named."""
 
 import itertools
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -439,3 +440,30 @@ def test_building_the_dag_needs_no_torch(module):
         "declared.methods(); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.parametrize("name", ["nan", "Net", "nét", "-net", "a_b", "n" * 25, "", "a b", "{x}"])
+def test_a_name_is_lower_case_and_short_and_no_gap_in_a_table(tmp_path, name):
+    models = {name: {"build": "resnet8"}}
+    with pytest.raises(UserError, match="models"):
+        loading.paper(write(tmp_path, {"models": models}))
+
+
+def test_the_nearest_name_is_looked_for_among_names_that_are_numbers(tmp_path):
+    over = {"r": {"net": "x", 0: "y"}}
+    claims = {"c": {"text": "{nett}", "over": over}}
+    with pytest.raises(UserError, match=r"there is no {nett}.*did you mean 'net'"):
+        loading.paper(write(tmp_path, {"claims": claims}))
+
+
+def test_what_an_error_repeats_stays_one_line(tmp_path):
+    with pytest.raises(UserError) as caught:
+        loading.paper(write(tmp_path, {"a\nb\u202e": 1}))
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_numbers_of_a_spec_are_finite(tmp_path, value):
+    recipe = {"models": {"net": {"recipe": {"lr": value}}}}
+    with pytest.raises(UserError, match=r"recipe\.lr: Input should be"):
+        loading.paper(write(tmp_path, recipe))

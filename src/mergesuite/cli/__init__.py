@@ -25,10 +25,10 @@ def run(words: list[str]) -> int:
     try:
         commands.run(parser.parse(words))
     except UserError as error:
-        print(f"mergesuite: {_line(error)}", file=sys.stderr)
+        print(f"mergesuite: {error}", file=sys.stderr)
         return 2
     except CheckFailed as error:
-        print(f"mergesuite: {_line(error)}", file=sys.stderr)
+        print(f"mergesuite: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         sys.stderr.close()
@@ -36,9 +36,3 @@ def run(words: list[str]) -> int:
         print("mergesuite: interrupted; the same command resumes", file=sys.stderr)
         return 130
     return 0
-
-
-def _line(error: Exception) -> str:
-    """What an error says, in one line that no terminal takes for a command."""
-    said = " ".join(str(error).split())
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in said)
