@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from mergesuite.core import store
-from mergesuite.errors import UserError
+from mergesuite.errors import UserError, refused
 
 TEXT = (
     "subject", "entry", "population", "model", "method", "split", "against", "claim", "spec",
@@ -38,8 +38,8 @@ def read_csv(path: Path) -> pd.DataFrame:
             path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=list(EMPTY)
         )
     except OSError as error:
-        raise UserError(
-            f"cannot read {path}: {error.strerror}; run the stage that writes it"
+        raise refused(
+            f"cannot read {path}: {error.strerror}; run the stage that writes it", error
         ) from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         raise UserError(

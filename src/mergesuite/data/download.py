@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mergesuite.core.store import alone
-from mergesuite.errors import UserError
+from mergesuite.core.writing import alone
+from mergesuite.errors import UserError, refused
 
 BLOCK = 1 << 14
 """Bytes written at a time; a cut connection loses less than one block."""
@@ -59,7 +59,7 @@ def fetch(
     """
     if not checksums:
         raise ValueError("nothing is downloaded without a checksum")
-    reasons = []
+    reasons, failure = [], UserError
     try:
         with alone(target):
             if target.is_file() and not _mismatch(target, checksums):
@@ -71,7 +71,8 @@ def fetch(
                 reasons.append(f"{url}: {reason}")
     except OSError as error:
         reasons.append(f"cannot write {error.filename or target}: {error.strerror or error}")
-    raise UserError(
+        failure = type(refused("", error))
+    raise failure(
         f"could not download {target.name} ({'; '.join(reasons)}). "
         f"Run again to resume, or set {variable} to {instead}"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from mergesuite.errors import UserError
+from mergesuite.errors import UserError, refused
 
 MOST = 100_000
 """Values that a file may unfold to; the longest paper.yaml of this suite has about a thousand."""
@@ -25,8 +25,8 @@ def read(file: Path) -> Any:
     try:
         loader = LOADER(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(
-            f"cannot read {file}: {error.strerror}; `mergesuite new-paper` makes one"
+        raise refused(
+            f"cannot read {file}: {error.strerror}; `mergesuite new-paper` makes one", error
         ) from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{file} is not YAML in UTF-8: {' '.join(str(error).split())}") from None
