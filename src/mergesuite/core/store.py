@@ -6,6 +6,7 @@ import csv
 import errno
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -83,8 +84,9 @@ def save_weights(
         try:
             save_file(contiguous, temporary, {"mergesuite": described})
         except SafetensorError as error:
-            number = re.search(r"os error (\d+)", str(error))
-            raise OSError(int(number[1]) if number else errno.EIO, str(error)) from None
+            found = re.search(r"os error (\d+)", str(error))
+            number = int(found[1]) if found else errno.EIO
+            raise OSError(number, os.strerror(number)) from None
         temporary.chmod(mode)  # safetensors writes for the owner alone, whatever the umask
         if load_file(temporary).keys() != contiguous.keys():
             raise OSError(f"{temporary} did not read back as written")
