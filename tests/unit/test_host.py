@@ -91,6 +91,31 @@ def test_a_job_ends_with_its_client(owned, tmp_path, number):
     assert state.stat().st_mtime_ns == seen
 
 
+@pytest.mark.parametrize("hosted", [True, False])
+def test_a_job_ends_with_its_snakemake(tmp_path, hosted):
+    """Even with one that was killed: the next one would start the same job beside it."""
+    script = "from mergesuite.cli import host; print(host.open_folder(), flush=True); input()"
+    owner = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    environment = {**os.environ, host.VARIABLE: owner.stdout.readline().strip()}
+    if not hosted:
+        environment["RANK"] = "0"  # a host does not take it
+    words = [*TRAIN, str(tmp_path / "a"), "--set", "epochs=2000", "batch=20"]
+    client = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
+    for line in client.stderr:
+        if "epoch 2/" in line:
+            break
+    owner.kill()
+    owner.communicate()
+    client.stderr.close()
+    assert client.wait(timeout=20) == host.KILLED
+    state = tmp_path / "a/resume/state.pt"
+    seen = state.stat().st_mtime_ns
+    time.sleep(1)
+    assert state.stat().st_mtime_ns == seen
+
+
 def test_other_code_or_threads_are_not_run_by_the_host(owned, monkeypatch):
     monkeypatch.setenv(host.VARIABLE, owned[host.VARIABLE])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -1,10 +1,10 @@
-"""A checkout of its own, and one in which the smoke profile of MeGA and `CHAIN` have run."""
+"""A checkout of its own, and one in which the smoke profile of MeGA has run."""
 
 import json
 
 import pytest
 import yaml
-from study import CHAIN, copied, snakemake
+from study import copied, snakemake
 
 
 @pytest.fixture(scope="session")
@@ -14,8 +14,8 @@ def checkout(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished(checkout):
-    """The smoke profile of MeGA, run to the end by its own target, and `CHAIN`."""
-    snakemake(checkout, "mega", CHAIN, "--config", "profile=smoke")
+    """The smoke profile of MeGA, run to the end by its own target."""
+    snakemake(checkout, "mega", "--config", "profile=smoke")
     return checkout
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ("--config", "profile=smoke", "papers=mega")
-CHAIN = "results/smoke/darwinian/merge/darwinian-clean-ending/s0/run.json"
-"""What one training of several epochs and one search lead to."""
 STAGES = {
     "data", "train", "merge", "evaluate", "collect", "compare", "tables", "figures", "report",
     "check",

@@ -1,21 +1,15 @@
-"""What a run leaves, what runs again, and what a kill changes: nothing."""
+"""What a run leaves, and what runs again."""
 
 import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pandas as pd
 from study import (
-    CHAIN,
     ROOT,
     SMOKE,
-    copied,
-    environment,
     jobs,
     mergesuite,
     outputs,
@@ -149,52 +143,6 @@ def test_fewer_seeds_leave_the_others_out_of_the_table(finished, spec, tmp_path)
     runs = pd.read_csv(copy / "results/smoke/mega/runs.csv")
     assert set(runs[runs["kind"] == "merged"]["seed"]) == {0}
     assert (copy / "results/smoke/mega/merge/mega-clean-pair/s1/run.json").is_file()
-
-
-def test_after_kills_the_documented_command_goes_on(finished, tmp_path):
-    """Of a job, of all processes, of Snakemake alone, each in the middle of the same training."""
-    copy = copied(tmp_path)
-    for who in ("job", "all", "snakemake"):
-        killed_while_training(copy, who)
-        if who != "job":
-            snakemake(copy, "--unlock", CHAIN)
-    snakemake(copy, CHAIN)
-    for name in ("train/ending/s0", "merge/darwinian-clean-ending/s0"):
-        ours, theirs = (root / "results/smoke/darwinian" / name for root in (copy, finished))
-        assert (ours / WEIGHTS).read_bytes() == (theirs / WEIGHTS).read_bytes()
-        costs = [json.loads((run / "run.json").read_text())["cost"] for run in (ours, theirs)]
-        assert costs[0] == costs[1]
-
-
-def killed_while_training(copy, who):
-    """Start the command, and kill once the training says how far it is."""
-    began = time.time()
-    running = subprocess.Popen(
-        ["snakemake", "--cores", "2", CHAIN], cwd=copy, env=environment(), start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    folder = copy / "results/smoke/darwinian"
-    log, record = folder / "logs/train/ending/s0.log", folder / "train/ending/s0/run.json"
-    wait(lambda: log.is_file() and log.stat().st_mtime > began and log.stat().st_size)
-    if who == "job":
-        session = ["-s", str(running.pid)]
-        subprocess.run(["pkill", "-9", *session, "-f", "mergesuite train"], check=True)
-    elif who == "snakemake":
-        os.kill(running.pid, signal.SIGKILL)
-    else:
-        os.killpg(running.pid, signal.SIGKILL)
-    assert running.wait(timeout=120) != 0
-    time.sleep(1)
-    assert who == "snakemake" or not record.exists()
-    if who == "snakemake":
-        wait(record.exists)  # a job that outlives it goes on
-
-
-def wait(until):
-    ends = time.monotonic() + 120
-    while not until():
-        assert time.monotonic() < ends
-        time.sleep(0.05)
 
 
 def test_check_accepts_what_it_measured_and_notices_a_drift(finished):

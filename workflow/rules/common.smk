@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from mergesuite.cli import doctor, host, queue
+from mergesuite.cli import doctor, host, locks, queue
 from mergesuite.core import digests, provenance
 from mergesuite.errors import UserError
 from mergesuite.experiment import config as settings
@@ -43,6 +43,7 @@ elif not PAPERS and not BROKEN:
         f"no papers in {settings.replications()}: name their folder, --config replications=FOLDER"
     )
 if workflow.is_main_process:
+    locks.hold()
     for name in BROKEN.keys() - set(PAPERS):
         print(f"left out: {name}: {BROKEN[name]}", file=sys.stderr)
     if "--unlock" in sys.argv:

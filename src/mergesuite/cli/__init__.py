@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -14,25 +15,47 @@ def main() -> int:
 
         if (status := host.ask(words)) is not None:
             return status
+        host.end_with_owner()
     return run(words)
 
 
 def run(words: list[str]) -> int:
-    """Run one sub-command; returns 0, 1 for a failed check, or 2 for bad input."""
+    """Run one sub-command, and say in one line why it did not succeed.
+
+    Returns:
+        0, 1 for a failed check, 2 for bad input, 3 for what the machine refused (disk, memory,
+        permission), or 130 for Ctrl-C.
+    """
     from mergesuite.cli import commands, parser
-    from mergesuite.errors import CheckFailed, UserError
+    from mergesuite.errors import CheckFailed, MachineError, UserError, of_machine
 
     try:
         commands.run(parser.parse(words))
+        sys.stdout.flush()
+    except MachineError as error:
+        return _ended(3, str(error))
     except UserError as error:
-        print(f"mergesuite: {error}", file=sys.stderr)
-        return 2
+        return _ended(2, str(error))
     except CheckFailed as error:
-        print(f"mergesuite: {error}", file=sys.stderr)
-        return 1
+        return _ended(1, str(error))
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         sys.stderr.close()
     except KeyboardInterrupt:
-        print("mergesuite: interrupted; the same command resumes", file=sys.stderr)
-        return 130
+        return _ended(130, "interrupted; the same command resumes")
+    except (OSError, MemoryError, RuntimeError) as error:
+        if failure := of_machine(error):
+            return _ended(3, str(failure))
+        raise
     return 0
+
+
+def _ended(status: int, said: str) -> int:
+    """Say it in one line, where there is still room for one."""
+    with contextlib.suppress(OSError):
+        print(f"mergesuite: {' '.join(said.split())}", file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # a full disk: else Python tries again at its end, and has the last word
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return status

@@ -201,11 +201,13 @@ def _new_paper(options: Namespace) -> None:
     template = config.template()
     if not template.is_dir():
         raise UserError(f"no {template} here: run from the folder that holds replications/")
-    shutil.copytree(template, target)
-    for file in (target / "README.md", target / "paper.yaml"):
+    part = target.with_name(f".{target.name}.part")
+    shutil.copytree(template, part, dirs_exist_ok=True)
+    for file in (part / "README.md", part / "paper.yaml"):
         if file.is_file():
             text = file.read_text(encoding="utf-8")
             store.write_text(file, text.replace(TEMPLATE_NAME, options.name))
+    part.rename(target)
     print(f"{target} made: edit paper.yaml, then `mergesuite doctor {options.name}`")
 
 

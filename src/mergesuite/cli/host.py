@@ -4,7 +4,8 @@ Importing torch takes seconds, and most jobs of a small profile take less. The S
 folder (`open_folder`) and names it to its jobs in `MERGESUITE_HOST`. The first job starts a host in
 it; that and every later job hands its command, environment, folder and streams to the host
 (`ask`), which forks. The fork runs the command as if it had been started itself: it ends with its
-client, and its client with its status. The host ends with the Snakemake that opened the folder.
+client, and its client with its status. Host and jobs end with the Snakemake that opened the folder:
+the next one would start the same jobs again beside them.
 
 Nothing depends on it. Where anything is not as it should be (no host, other code on disk than the
 host has imported, another number of threads), the command runs in the process that was started.
@@ -249,7 +250,10 @@ def _be(request: dict[str, Any], streams: list[int], connection: socket.socket) 
         # A host that was started in the background ignores what its client passes on.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
+        end_with_owner()
         status = cli.run(request["words"])
+    except SystemExit as end:  # --help, --version
+        status = end.code if isinstance(end.code, int) else 0
     except BaseException:  # whatever it is, it is this command's end and not the host's
         traceback.print_exc()
     finally:
@@ -258,6 +262,18 @@ def _be(request: dict[str, Any], streams: list[int], connection: socket.socket) 
             sys.stderr.flush()
             connection.sendall(bytes([status]))
         os._exit(status)
+
+
+def end_with_owner() -> None:
+    """End this process as soon as the owner of the folder that is named to it has ended."""
+
+    def wait(owner: int) -> None:
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        os._exit(KILLED)
+
+    with contextlib.suppress(OSError):
+        owner = os.open(Path(os.environ[VARIABLE]) / "owner", os.O_RDWR)
+        threading.Thread(target=wait, args=(owner,), daemon=True).start()
 
 
 def _end_with(connection: socket.socket) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from mergesuite.core import store
-from mergesuite.errors import UserError
+from mergesuite.errors import UserError, refused
 
 TEXT = (
     "subject", "entry", "population", "model", "method", "split", "against", "claim", "spec",
@@ -62,8 +62,8 @@ def read_csv(
                 na_values=list(EMPTY),
             )  # fmt: skip
     except OSError as error:
-        raise UserError(
-            f"cannot read {path}: {error.strerror}; run the stage that writes it"
+        raise refused(
+            f"cannot read {path}: {error.strerror}; run the stage that writes it", error
         ) from None
     except (ValueError, OverflowError, IndexError, pd.errors.ParserWarning) as error:
         reason = " ".join(str(error).split())

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from mergesuite.core import sealed, store
-from mergesuite.errors import UserError
+from mergesuite.errors import UserError, refused
 
 PREFIX = "folder:"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
@@ -75,8 +75,8 @@ def checksums(
                 check(file)
                 entry = [*state, store.sha256(file)]
         except OSError as error:
-            raise UserError(
-                f"cannot read {file} ({error.strerror}): replace or remove it"
+            raise refused(
+                f"cannot read {file} ({error.strerror}): replace or remove it", error
             ) from None
         found[name] = entry
     # What was written just now may be written again within the same tick of the clock.

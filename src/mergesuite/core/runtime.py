@@ -114,6 +114,7 @@ class Meter:
             "evaluations_computed": 0,
         }
         self._seconds = 0.0
+        self._before = {"cpu": 0.0, "cuda": 0.0}
         self._start = time.perf_counter()
 
     def add(self, **counts: int) -> None:
@@ -127,20 +128,31 @@ class Meter:
         return self._seconds + time.perf_counter() - self._start
 
     def state(self) -> dict[str, Any]:
-        """Counts and seconds so far."""
-        return {"cost": dict(self.cost), "seconds": self.seconds}
+        """Counts, seconds and peak memory so far."""
+        return {"cost": dict(self.cost), "seconds": self.seconds, "peak_mb": self._peaks()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on counting from `state`."""
         self.cost = dict(state["cost"])
         self._seconds = state["seconds"]
+        self._before = dict(state["peak_mb"])
         self._start = time.perf_counter()
 
     def peak_mb(self, where: torch.device) -> float:
-        """Most memory held so far in MB: of the GPU if that is the device, else of the process."""
-        if where.type == "cuda":
-            return torch.cuda.max_memory_allocated(where) / 2**20
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        """Most memory held so far in MB, in this or in resumed processes.
+
+        Of the GPU if that is the device, else of the process.
+        """
+        return self._peaks()[where.type]
+
+    def _peaks(self) -> dict[str, float]:
+        """By type of device; of several GPUs the one that holds most."""
+        gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+        here = {
+            "cpu": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "cuda": max((torch.cuda.max_memory_allocated(gpu) / 2**20 for gpu in gpus), default=0),
+        }
+        return {kind: max(here[kind], self._before[kind]) for kind in here}
 
 
 def progress(steps: Iterable[Any], label: str, total: int | None = None) -> Iterator[Any]:

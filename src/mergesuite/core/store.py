@@ -1,80 +1,25 @@
-"""Reading and writing files. Only this module writes results, and it writes them whole.
-
-`whole` is the one place where a file comes into being: it is written under a temporary name in
-the same folder, read back by its writer where that says something, flushed, and renamed. A kill at
-any moment leaves the old file or the new one.
-"""
+"""Reading and writing files. Only this module writes results, each whole: see `writing`."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import fcntl
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mergesuite.core import weightfiles
-from mergesuite.errors import UserError
+from mergesuite.core.writing import whole
+from mergesuite.errors import UserError, of_machine, refused
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A temporary path that becomes `path` if the block ends well, and disappears if not.
-
-    Raises:
-        UserError: the disk is full, or the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; nothing was replaced. "
-            "Free some space or choose another folder, then run the same command again"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Only one process at a time is in here for `path`; the others wait, and find the file."""
-    lock = path.with_name(f".{path.name}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        # A link in its place is not followed: what it leads to would be emptied.
-        with os.fdopen(os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666), "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            # Who held the lock before may have removed the file that we waited for.
-            if not _is_open_at(lock, file.fileno()):
-                continue
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-            return
-
-
-def _is_open_at(path: Path, descriptor: int) -> bool:
-    """Whether `path` still names the file that is open as `descriptor`."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def write_text(path: Path, text: str) -> None:
@@ -109,8 +54,8 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(
-            f"cannot read {path}: {error.strerror}; run the stage that writes it"
+        raise refused(
+            f"cannot read {path}: {error.strerror}; run the stage that writes it", error
         ) from None
     except ValueError as error:
         raise UserError(
@@ -128,6 +73,7 @@ def save_weights(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write tensors as safetensors and read the file back before it takes its name."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
     with whole(path) as temporary:
@@ -136,7 +82,12 @@ def save_weights(
         described = json.dumps(dict(metadata or {}), sort_keys=True)
         temporary.touch()
         mode = temporary.stat().st_mode
-        save_file(contiguous, temporary, {"mergesuite": described})
+        try:
+            save_file(contiguous, temporary, {"mergesuite": described})
+        except SafetensorError as error:
+            found = re.search(r"os error (\d+)", str(error))
+            number = int(found[1]) if found else errno.EIO
+            raise OSError(number, os.strerror(number)) from None
         temporary.chmod(mode)  # safetensors writes for the owner alone, whatever the umask
         if load_file(temporary).keys() != contiguous.keys():
             raise OSError(f"{temporary} did not read back as written")
@@ -160,7 +111,9 @@ def load_weights(path: Path, most: int | None = None) -> dict[str, Tensor]:
 
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise refused(f"cannot read {path}: {error.strerror or error}", error) from None
+    except SafetensorError as error:
         raise UserError(
             f"{path} is not a whole safetensors file ({error}): fetch or make it again"
         ) from None
@@ -192,9 +145,9 @@ def _load_pickled(path: Path) -> dict[str, Tensor]:
 
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
     except Exception as error:  # over damaged or hostile bytes the unpickler raises what it likes
+        if failure := of_machine(error):
+            raise failure from None
         reason = str(error).split("\n")[0].split(". ")[0] or type(error).__name__
         raise UserError(
             f"{path} was refused: {reason}. Only tensors are read from .pt files; "
@@ -213,7 +166,13 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     import torch
 
     with whole(path) as temporary:
-        torch.save(dict(state), temporary)
+        with temporary.open("wb") as file:
+            try:
+                torch.save(dict(state), file)
+            except RuntimeError as error:  # of an archive that ends early: the file said why
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
         seal = bytes.fromhex(sha256(temporary))
         with temporary.open("ab") as file:
             file.write(seal)
@@ -237,7 +196,9 @@ def load_state(path: Path, key: str, device: torch.device | str = "cpu") -> dict
         return None
     try:
         state = torch.load(path, map_location=placed, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError):
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        if failure := of_machine(error):  # to begin again would replace a good state
+            raise failure from None
         return None
     return state if isinstance(state, dict) and state.get("key") == key else None
 

@@ -5,7 +5,6 @@ Addresses, file names and checksums are those of the installed torchvision, read
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import shutil
 import tarfile
@@ -199,9 +198,12 @@ def _unpack(archive: Path, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as scratch:
         with tarfile.open(archive) as tar:
             tar.extractall(scratch, filter="data")
-        with contextlib.suppress(OSError):
-            # Another process may have been faster: its copy is as good as ours.
+        try:
             (Path(scratch) / folder.name).rename(folder)
+        except OSError:
+            # Another process may have been faster: its copy is as good as ours.
+            if not folder.is_dir():
+                raise
     archive.unlink(missing_ok=True)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import InterpolationMode, functional
 
-from mergesuite.errors import UserError
+from mergesuite.errors import UserError, of_machine
 
 pil: Any = functional
 """torchvision's operations: they take PIL images too, and declare only tensors."""
@@ -107,6 +107,8 @@ def _opened(file: Path) -> Iterator[Image.Image]:
                     )
                 yield image
     except UNREADABLE as error:
+        if isinstance(error, OSError) and (failure := of_machine(error)):
+            raise failure from None
         reason = str(error).split("\n")[0] or type(error).__name__
         raise UserError(
             f"{file} should be an image ({', '.join(FORMATS)}), found something else ({reason}): "

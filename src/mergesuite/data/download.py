@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mergesuite.core.store import alone
-from mergesuite.errors import UserError
+from mergesuite.core.writing import alone
+from mergesuite.errors import UserError, refused
 
 BLOCK = 1 << 14
 """Bytes written at a time; a cut connection loses less than one block."""
@@ -69,7 +69,7 @@ def fetch(
     """
     if not checksums:
         raise ValueError("nothing is downloaded without a checksum")
-    reasons = []
+    reasons, failure = [], UserError
     bounds = _Bounds(time.monotonic() + limit, most)
     try:
         with alone(target):
@@ -82,7 +82,8 @@ def fetch(
                 reasons.append(f"{url}: {reason}")
     except OSError as error:
         reasons.append(f"cannot write {error.filename or target}: {error.strerror or error}")
-    raise UserError(
+        failure = type(refused("", error))
+    raise failure(
         f"could not download {target.name} ({'; '.join(reasons)}). "
         f"Run again to resume, or set {variable} to {instead}"
     )

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from mergesuite.data.decode import Cut, picture
 from mergesuite.data.pictures import WHOLE, View, box
-from mergesuite.errors import UserError
+from mergesuite.errors import MachineError, UserError
 
 MOST_WORKERS = 16
 BATCH = 64
@@ -88,7 +88,7 @@ class OnDisk:
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            raise UserError(
+            raise MachineError(
                 "a process that decodes images was killed, most likely for want of memory or of "
                 "shared memory (/dev/shm): set MERGESUITE_WORKERS to less, 0 uses neither"
             ) from None

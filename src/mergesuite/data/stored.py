@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mergesuite.core import imagefiles, store
+from mergesuite.core import imagefiles, store, writing
 from mergesuite.core.runtime import give_back_memory, log
-from mergesuite.errors import UserError
+from mergesuite.errors import MachineError, refused
 
 SUFFIX = ".pixels"
 READ = 1 << 28
@@ -116,18 +116,18 @@ def kept(made: Made, key: str) -> Stored:
     file = folder() / f"{key}{SUFFIX}"
     size = math.prod(made.shape)
     try:
-        with store.alone(file):
+        with writing.alone(file):
             if not (file.is_file() and file.stat().st_size > size and store.is_sealed(file)):
-                for rest in file.parent.glob(f".{file.name}.*.part"):  # a killed process's
-                    rest.unlink(missing_ok=True)
+                writing.sweep(file)
                 _make_room(file, size, made.shape[0])
                 _write(file, made)
             os.utime(file)
             return Stored(file, made.shape)
     except OSError as error:
-        raise UserError(
+        raise refused(
             f"cannot keep decoded images in {file.parent} ({error.strerror or error}): name a "
-            "folder that can be written in MERGESUITE_CACHE"
+            "folder that can be written in MERGESUITE_CACHE",
+            error,
         ) from None
 
 
@@ -153,7 +153,7 @@ def _make_room(file: Path, size: int, count: int) -> None:
         if other:
             other.unlink(missing_ok=True)
             log(f"{other} removed to make room")
-    raise UserError(
+    raise MachineError(
         f"{said}, and there are {free / 1e9:.2f} GB free: free some space, or name a larger disk's "
         "folder in MERGESUITE_CACHE"
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mergesuite.errors import UserError, nearest
+from mergesuite.errors import UserError, nearest, refused
 from mergesuite.experiment import checks, recipe, settings, spec, statements, yaml_file
 from mergesuite.experiment.shorthand import Controls, laid, likes, without_nulls, written_out
 from mergesuite.experiment.spec import BASE, OVERLAYS, PROFILES, Paper
@@ -142,7 +142,7 @@ def reported(folder: Path) -> dict[str, Reported]:
         with file.open(newline="", encoding="utf-8") as handle:
             rows = list(csv.DictReader(handle))
     except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}; every paper has one") from None
+        raise refused(f"cannot read {file}: {error.strerror}; every paper has one", error) from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file} is not CSV in UTF-8: {error}") from None
     found: dict[str, Reported] = {}

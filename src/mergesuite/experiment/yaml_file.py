@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from mergesuite.errors import UserError
+from mergesuite.errors import UserError, refused
 
 MOST = 100_000
 """Values that a file may unfold to; the longest paper.yaml of this suite has about a thousand."""
@@ -43,8 +43,8 @@ def read(file: Path) -> Any:
             raise UserError(f"{file} is larger than {MOST_BYTES >> 20} MiB, which no spec needs")
         text = content.decode("utf-8")
     except OSError as error:
-        raise UserError(
-            f"cannot read {file}: {error.strerror}; `mergesuite new-paper` makes one"
+        raise refused(
+            f"cannot read {file}: {error.strerror}; `mergesuite new-paper` makes one", error
         ) from None
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not YAML in UTF-8: {error}") from None

@@ -7,6 +7,7 @@ alone: no dates, a fixed salt for the ids inside the SVG.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -249,8 +250,11 @@ def save(figure: Figure, path: Path) -> None:
     """Write one figure as `path`, SVG or PDF by its suffix, without dates."""
     kind = path.suffix.removeprefix(".")
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    with mpl.rc_context(STYLE), store.whole(path) as temporary:
-        figure.savefig(temporary, format=kind, metadata=undated)
+    drawn = io.BytesIO()  # over a full disk matplotlib's PDF stumbles before it can say so
+    with mpl.rc_context(STYLE):
+        figure.savefig(drawn, format=kind, metadata=undated)
+    with store.whole(path) as temporary:
+        temporary.write_bytes(drawn.getbuffer())
 
 
 def write(paper_folder: Path, profile: str, results: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,15 +97,29 @@ def run(
         command=command,
         force=force,
     )
-    if this.is_finished():
-        return
+    group = ranks.join(this.device)
+    with this.alone():
+        if not group.agree(this.is_finished):
+            budget = asked_of(source["cost"], budget_of) if source and budget_of else None
+            _merge(this, network, data, how, origins, budget, group)
+    ranks.leave()
+
+
+def _merge(
+    this: record.Run,
+    network: Network,
+    data: Data,
+    how: Merge,
+    origins: list[dict[str, Any]],
+    budget: Mapping[str, int] | None,
+    group: Ranks,
+) -> None:
+    """Merge, in every process of `group`; the first writes."""
     problem = Problem(network, data, this.device)
-    group = ranks.join(problem.device)
-    budget = asked_of(source["cost"], budget_of) if source and budget_of else None
     meter = Meter()
     merged = merge(
         problem, how, [Path(o["path"]) for o in origins],
-        seed=seed, budget=budget, out=out, meter=meter, ranks=group,
+        seed=this.seed, budget=budget, out=this.out, meter=meter, ranks=group,
         key=this.key(problem.content, *(o["sha256"] for o in origins), str(budget)),
     )  # fmt: skip
     if group.rank == 0:
@@ -124,7 +139,7 @@ def run(
             method=how.use,
             protocol=how.protocol,
             leaky=how.leaky,
-            mixes=len(parents) > 1 and how.parents in TOGETHER and named(how.use).mixes,
+            mixes=len(origins) > 1 and how.parents in TOGETHER and named(how.use).mixes,
             parents=origins,
             budget=budget,
             content=problem.content,
@@ -134,7 +149,6 @@ def run(
             fitness_images=merged.fitness_images,
             combine=merged.combine,
         )
-    ranks.leave()
 
 
 def merge(

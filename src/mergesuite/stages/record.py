@@ -7,15 +7,16 @@ of other settings is noticed wherever it turns up.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mergesuite.core import digests, provenance, runtime, sealed, store
+from mergesuite.core import digests, provenance, ranks, runtime, sealed, store, writing
 from mergesuite.core.runtime import Meter, log
 from mergesuite.errors import UserError
 from mergesuite.experiment import identity
@@ -70,6 +71,12 @@ class Run:
         threads = os.environ.get("OMP_NUM_THREADS") or "1"
         # Of a GPU the kind only: each process of one run has another number.
         return " ".join([self.spec, str(self.seed), self.code, self.device.type, threads, *more])
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """One command at a time works in the folder; the same one, started twice, finds it done."""
+        with writing.alone(self.out / FILE) if ranks.first() else contextlib.nullcontext():
+            yield
 
     def is_finished(self) -> bool:
         """Whether the folder already holds this very result, whole.

@@ -60,8 +60,9 @@ def run(
         command=command,
         force=force,
     )
-    if not group.agree(this.is_finished):
-        _train(this, network, data, recipe, origin, group)
+    with this.alone():
+        if not group.agree(this.is_finished):
+            _train(this, network, data, recipe, origin, group)
     ranks.leave()
 
 
