@@ -108,8 +108,8 @@ def test_a_job_ends_with_its_snakemake(tmp_path, hosted):
             break
     owner.kill()
     owner.communicate()
-    client.stderr.close()
     assert client.wait(timeout=20) == host.KILLED
+    client.stderr.close()
     state = tmp_path / "a/resume/state.pt"
     seen = state.stat().st_mtime_ns
     time.sleep(1)

@@ -257,9 +257,10 @@ def _be(request: dict[str, Any], streams: list[int], connection: socket.socket) 
     except BaseException:  # whatever it is, it is this command's end and not the host's
         traceback.print_exc()
     finally:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # full, or closed over a broken pipe
             sys.stdout.flush()
             sys.stderr.flush()
+        with contextlib.suppress(OSError):
             connection.sendall(bytes([status]))
         os._exit(status)
 
