@@ -1,10 +1,12 @@
 """What a killed writer leaves is swept, what a living one has stays; equal commands wait."""
 
+import errno
 import os
 import platform
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 
 import pytest
@@ -12,6 +14,7 @@ import torch
 
 from mergesuite.core import store, writing
 from mergesuite.core.runtime import Meter
+from mergesuite.errors import MachineError
 
 KILLED = """
 import os, signal, sys
@@ -86,8 +89,6 @@ def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch, number):
 
 
 def test_a_state_that_there_is_no_memory_for_is_not_thrown_away(tmp_path, monkeypatch):
-    from mergesuite.errors import MachineError
-
     store.save_state(tmp_path / "state.pt", {"key": "k"})
 
     def load(*args, **kwargs):
@@ -105,3 +106,44 @@ def test_peak_memory_is_that_of_interrupted_processes_too():
     again = Meter()
     again.restore(state)
     assert again.peak_mb(torch.device("cpu")) >= state["peak_mb"]["cpu"]
+
+
+def test_a_new_paper_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    from mergesuite.cli import run
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "replications").mkdir()
+    monkeypatch.setenv("MERGESUITE_REPLICATIONS", str(tmp_path / "replications"))
+    with monkeypatch.context() as full:
+        full.setattr(store, "write_text", fails)
+        assert run(["new-paper", "mine"]) == 3
+    assert not (tmp_path / "replications/mine").exists()
+    assert run(["new-paper", "mine"]) == 0
+    assert [folder.name for folder in (tmp_path / "replications").iterdir()] == ["mine"]
+
+
+def fails(*args, **kwargs):
+    raise OSError(errno.ENOSPC, "No space left on device", "a file")
+
+
+def test_a_failing_disk_makes_no_image_a_bad_one(tmp_path, monkeypatch):
+    from mergesuite.data import decode
+
+    monkeypatch.setattr(decode.Image, "open", fails)
+    with pytest.raises(MachineError, match="No space left"):
+        decode.picture(tmp_path / "a.png")
+
+
+def test_an_archive_that_could_not_be_unpacked_stays(tmp_path, monkeypatch):
+    from mergesuite.data import archives
+
+    (tmp_path / "made/set").mkdir(parents=True)
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        tar.add(tmp_path / "made/set", "set")
+    with monkeypatch.context() as full:
+        full.setattr(archives.Path, "rename", fails)
+        with pytest.raises(OSError, match="No space left"):
+            archives._unpack(tmp_path / "set.tar", tmp_path / "set")
+    assert (tmp_path / "set.tar").exists()
+    archives._unpack(tmp_path / "set.tar", tmp_path / "set")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["made", "set"]
