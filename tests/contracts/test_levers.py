@@ -1,6 +1,6 @@
 """What makes evaluation fast changes no search, to the byte.
 
-Every population method runs for about 20 generations on two trained nets, scored by a plain loop
+Every population method runs for about 14 generations on two trained nets, scored by a plain loop
 that is written out here, then by the evaluator with all levers on and with all off; in some of them
 also with each alone off.
 """
@@ -35,7 +35,7 @@ from mergesuite.weights import WeightSpace
 
 LEVERS = ("fold", "reject", "order", "remember")
 OFF = [(), LEVERS, *[(lever,) for lever in LEVERS]]
-GENERATIONS, EPOCHS, MEMBERS = 20, 7, 4
+GENERATIONS, EPOCHS, MEMBERS = 14, 7, 4
 FIT, SEARCH = 500, 100
 CHUNK = 50
 """Images per forward pass, in the plain loop too: the last digits of logits depend on it."""

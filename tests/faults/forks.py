@@ -92,14 +92,17 @@ def merge(method, files):
     ]  # fmt: skip
 
 
+CLOCK = ("seconds", "peak_mb", "seal")
+
+
 def contents(folder):
-    """What is below a folder by name, a file's bytes; of run.json all but time and memory."""
+    """What is below a folder by name, a file's bytes; of run.json all but time, memory and seal."""
     found = {}
     for file in sorted(Path(folder).rglob("*")):
         name = file.relative_to(folder).as_posix()
         if file.name == "run.json":
             record = json.loads(file.read_text())
-            found[name] = {k: v for k, v in record.items() if k not in ("seconds", "peak_mb")}
+            found[name] = {k: v for k, v in record.items() if k not in CLOCK}
         else:
             found[name] = None if file.is_dir() else file.read_bytes()
     return found

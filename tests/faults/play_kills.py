@@ -123,7 +123,7 @@ def main(folder, part, parts):
         for name, words in TRAININGS.items()
     ]
     for name, entry in declared.methods().items():
-        each = {"anywhere": 1, "writing": 2 if entry.kind == "population" else 1}
+        each = {"anywhere": 1, "writing": 2} if entry.kind == "population" else {"writing": 1}
         jobs.append((f"merge {name}", merge(name, files), each))
     for name, words, each in jobs[part::parts]:
         play(name, words, folder / name.replace(" ", "-"), each)
