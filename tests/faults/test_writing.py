@@ -58,7 +58,7 @@ def test_parts_of_dead_processes_only_are_swept(tmp_path, node, pid, age, stays)
     part.mkdir()
     (part / "a.json").write_text("{")
     os.utime(part, (time.time() - age,) * 2)
-    store.write_json(tmp_path / "a.json", {})
+    store.write_text(tmp_path / "a.json", "{}")
     assert part.exists() == stays
 
 
@@ -129,6 +129,7 @@ def fails(*args, **kwargs):
 def test_a_failing_disk_makes_no_image_a_bad_one(tmp_path, monkeypatch):
     from mergesuite.data import decode
 
+    (tmp_path / "a.png").touch()
     monkeypatch.setattr(decode.Image, "open", fails)
     with pytest.raises(MachineError, match="No space left"):
         decode.picture(tmp_path / "a.png")

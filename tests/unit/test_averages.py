@@ -6,7 +6,7 @@ from torch import nn
 from torch.optim.swa_utils import SWALR, AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from mergesuite import data, models
-from mergesuite.core import store, streams
+from mergesuite.core import sealed, store, streams
 from mergesuite.experiment.recipe import Recipe
 from mergesuite.experiment.settings import Data, Merge, Network
 from mergesuite.methods import create
@@ -122,11 +122,11 @@ def test_the_method_swa_is_that_of_swa_utils_to_the_last_bit(tmp_path, ours, by_
         if tensor.is_floating_point():
             assert torch.equal(found[name], tensor)
             assert torch.equal(found[name], by_hand["swa"][name])
-    assert store.read_json(tmp_path / "run.json")["cost"]["forward_images"] == FIT
+    assert sealed.read(tmp_path / "run.json")["cost"]["forward_images"] == FIT
 
 
 def test_an_average_of_a_run_has_a_spec_of_its_own(ours):
-    run = store.read_json(ours / "run.json")
+    run = sealed.read(ours / "run.json")
     for name in ("swa", "ema"):
         checkpoint = record.checkpoint(ours / f"epochs/{name}.safetensors")
         assert checkpoint["spec"] == f"{run['spec']}-{name}"

@@ -11,7 +11,7 @@ from PIL import Image
 from mergesuite import models
 from mergesuite.cli import run
 from mergesuite.cli.parser import build_parser
-from mergesuite.core import frames, store, streams
+from mergesuite.core import frames, sealed, store, streams
 from mergesuite.core.store import load_weights
 from mergesuite.methods import Population
 from mergesuite.stages import hits
@@ -50,7 +50,7 @@ def test_training_leaves_what_the_design_names(parents):
         file.name for file in folder.iterdir()
     }
     assert [file.name for file in (folder / "epochs").iterdir()] == ["001.safetensors"]
-    record = store.read_json(folder / "run.json")
+    record = sealed.read(folder / "run.json")
     assert record["cost"]["backward_images"] == 400
     assert record["args"]["recipe"]["epochs"] == 2
     assert len(record["spec"]) == len(record["code"]) == 12
@@ -60,7 +60,7 @@ def test_merge_and_evaluate(parents, tmp_path):
     out = tmp_path / "mega-pair"
     assert call("merge", *MEGA, "--parents", *parents, "--seed", 3, "--out", out) == 0
     assert {f.name for f in out.iterdir()} == {"model.safetensors", "trace.csv", "run.json"}
-    record = store.read_json(out / "run.json")
+    record = sealed.read(out / "run.json")
     assert record["cost"]["evaluations_asked"] == 4 + 2 * 3
     assert [p.get("epoch") for p in record["parents"]] == [2, None]
     assert call("evaluate", "--runs", out, "--population", "pair", "--out", tmp_path / "m.csv") == 0
@@ -87,7 +87,7 @@ def test_the_score_of_a_search_is_what_evaluation_measures(parents, tmp_path):
     table = frames.read_csv(tmp_path / "m.csv").query(
         "metric == 'accuracy' and split == 'search' and batchnorm == 'keep'"
     )
-    score = store.read_json(out / "run.json")["score"]
+    score = sealed.read(out / "run.json")["score"]
     assert float(table["value"].iloc[0]) == pytest.approx(score / 80)
 
 
@@ -179,7 +179,7 @@ def test_a_finished_result_is_not_overwritten_by_other_settings(parents, tmp_pat
         assert "--force" in message
     assert {file.name: file.read_bytes() for file in out.iterdir()} == before
     assert call(*words, 2, "--force") == 0
-    assert store.read_json(out / "run.json")["seed"] == 2
+    assert sealed.read(out / "run.json")["seed"] == 2
 
 
 def test_half_a_result_is_made_again(parents, tmp_path):
@@ -253,7 +253,7 @@ def test_a_leak_on_purpose_is_recorded(parents, tmp_path):
     out = tmp_path / "leak"
     assert call("merge", *MEGA, "--parents", *parents, "--seed", 0, "--out", out, "--leaky",
                 "--protocol", "released", "--fitness", "split=test") == 0  # fmt: skip
-    record = store.read_json(out / "run.json")
+    record = sealed.read(out / "run.json")
     assert record["leaky"]
     assert record["args"]["merge"]["fitness"]["split"] == "test"
 

@@ -424,13 +424,13 @@ def test_what_the_stages_write_is_what_was_planned(jobs, tmp_path):
     for subject in in_order(work):
         for seed in work.seeds(subject):
             run_as_planned(work, subject, seed)
-            there = store.read_json(tmp_path / work.run(subject, seed) / "run.json")
+            there = sealed.read(tmp_path / work.run(subject, seed) / "run.json")
             assert (subject, there["spec"]) == (subject, work.spec(subject, seed))
             assert (subject, there["code"]) == (subject, work.code(subject))
     searches = [Path(work.run("random-pair", seed)) for seed in (0, 1000)]
     first, second = (store.sha256(run / "model.safetensors") for run in searches)
     assert first != second
-    assert store.read_json(Path(work.run("cma-pair", 1000)) / "run.json")["seed"] == 1000
+    assert sealed.read(Path(work.run("cma-pair", 1000)) / "run.json")["seed"] == 1000
     assert measured_seeds(work) == {"average-pair": {0}, "random-pair": {0, 1000},
                                     "cma-pair": {0, 1000}}  # fmt: skip
 

@@ -51,7 +51,7 @@ def merged(parents, how, out, **more):
     merge.run(
         NETWORK, DATA, Merge.model_validate(how), parents, seed=0, out=out, device="cpu", **more
     )
-    record = store.read_json(out / "run.json")
+    record = sealed.read(out / "run.json")
     weights, trace = ((out / name).read_bytes() for name in ("model.safetensors", "trace.csv"))
     return record, (weights, trace, record["cost"], record["weights"], record["score"])
 
@@ -204,7 +204,7 @@ def test_a_control_takes_its_budget_from_a_run(parents, tmp_path):
     source = tmp_path / "source/run.json"
     results = []
     for forward in (1, 10**6):
-        record = store.read_json(source)
+        record = sealed.read(source)
         record["cost"]["forward_images"] = forward
         path = tmp_path / f"{forward}.json"
         sealed.write(path, record)
@@ -240,7 +240,7 @@ def test_a_search_for_coefficients_spends_the_budget_of_another(parents, tmp_pat
     merged(parents, {"use": "random-search", "params": RANDOM}, tmp_path / "source")
     source = tmp_path / "source/run.json"
     record, _ = merged(parents, {"use": name}, tmp_path / name, budget_of=source)
-    spent = store.read_json(source)["cost"]
+    spent = sealed.read(source)["cost"]
     for count in ("evaluations_asked", "images_asked"):
         assert record["cost"][count] == spent[count]
 

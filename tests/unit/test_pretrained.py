@@ -13,7 +13,7 @@ from torchvision.models import ShuffleNet_V2_X0_5_Weights
 
 from mergesuite.cli import commands, doctor
 from mergesuite.cli.parser import parse
-from mergesuite.core import store, streams
+from mergesuite.core import sealed, store, streams
 from mergesuite.errors import UserError
 from mergesuite.experiment import config, foreign, identity
 from mergesuite.experiment import jobs as planning
@@ -204,7 +204,7 @@ def test_a_paper_starts_at_published_weights(work, tiny, tmp_path):
     assert work.train_files("net", 0) == [work.manifest("net")]
     words = ["train", *shlex.split(work.train_arguments("net", 0))]
     commands.run(parse([*words, "--seed", "0", "--device", "cpu", "--out", work.run("net", 0)]))
-    there = store.read_json(tmp_path / work.run("net", 0) / "run.json")
+    there = sealed.read(tmp_path / work.run("net", 0) / "run.json")
     assert there["spec"] == work.spec("net", 0)
     assert there["start"]["sha256"] == store.sha256(tiny)
 

@@ -7,7 +7,7 @@ import sys
 import play_ranks
 
 from mergesuite.cli import run
-from mergesuite.core import store
+from mergesuite.core import sealed
 from mergesuite.core.ranks import ALONE
 
 SIZES = ["--sizes", "fit=100", "search=80", "test=60"]
@@ -49,7 +49,7 @@ def test_merge_under_torchrun_writes_the_files_of_one_process(tmp_path):
     assert names == {"model.safetensors", "trace.csv", "run.json"}
     one, two = ((tmp_path / folder / "model.safetensors").read_bytes() for folder in ("one", "two"))
     assert one == two
-    assert store.read_json(tmp_path / "two/run.json")["processes"] == 2
+    assert sealed.read(tmp_path / "two/run.json")["processes"] == 2
 
 
 def test_what_torchrun_cannot_divide_is_refused(tmp_path, monkeypatch, capsys):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mergesuite import models
-from mergesuite.core import store, streams
+from mergesuite.core import sealed, store, streams
 from mergesuite.core.runtime import Meter
 from mergesuite.data.images import PAD, Augment, Normalise
 from mergesuite.data.pictures import InMemory
@@ -67,7 +67,7 @@ def contents(out):
 
 
 def read(out):
-    return store.read_json(out / "run.json")
+    return sealed.read(out / "run.json")
 
 
 def cut(monkeypatch, where, number, *, after=True):

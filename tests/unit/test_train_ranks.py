@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mergesuite.cli import run
-from mergesuite.core import store
+from mergesuite.core import sealed, store
 from mergesuite.core.ranks import ALONE
 
 TOLERANCE = 1e-5
@@ -57,7 +57,7 @@ def test_a_kill_in_the_middle_of_an_epoch_changes_no_byte(played):
     }  # fmt: skip
     for name, content in files.items():
         assert (played / "killed" / name).read_bytes() == content
-    records = [store.read_json(played / folder / "run.json") for folder in ("whole", "killed")]
+    records = [sealed.read(played / folder / "run.json") for folder in ("whole", "killed")]
     for key in ("spec", "cost", "weights", "processes"):
         assert records[0][key] == records[1][key]
     assert records[0]["processes"] == 2
@@ -71,7 +71,5 @@ def test_the_command_on_one_process_ends_where_two_do(played, tmp_path):
         together = store.load_weights(played / "whole" / name)
         for key, tensor in alone.items():
             torch.testing.assert_close(together[key], tensor, rtol=0, atol=TOLERANCE)
-    specs = [
-        store.read_json(folder / "run.json")["spec"] for folder in (tmp_path, played / "whole")
-    ]
+    specs = [sealed.read(folder / "run.json")["spec"] for folder in (tmp_path, played / "whole")]
     assert specs[0] == specs[1]
