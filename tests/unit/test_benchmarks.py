@@ -311,3 +311,40 @@ def test_the_study_that_is_planned_has_as_many_more_replicates(tmp_path, monkeyp
         jobs = Jobs("darwinian", "full")
         counts.append(sum(len(jobs.seeds(subject)) for subject in jobs.subjects))
     assert counts[1] == 3 * counts[0]
+
+
+@pytest.fixture(scope="module")
+def scale():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield benchmark("scale")
+
+
+def test_jobs_are_placed_where_their_inputs_are_there_first(scale):
+    jobs = [
+        scale.Job("train", 4.0), scale.Job("train", 2.0), scale.Job("merge", 3.0, [0, 1]),
+        scale.Job("merge", 1.0, [1]), scale.Job("evaluate", 5.0, [3]),
+    ]  # fmt: skip
+    # One after another; by hand on two: 0-4, 0-2; 2-3; 3-8, 4-7; then each as soon as it may.
+    assert [scale.placed(jobs, gpus) for gpus in (1, 2, 9)] == [15, 8, 8]
+    assert scale.chain(jobs) == 8
+
+
+@pytest.mark.parametrize(("paper", "profile"), [("cade", "full"), ("darwinian", "imagenet")])
+def test_no_placing_is_better_than_its_bounds_or_worse_than_graham_s(scale, paper, profile):
+    jobs = scale.jobs_of(paper, profile, 10.0)
+    work, longest = sum(job.seconds for job in jobs), scale.chain(jobs)
+    planned = Jobs(paper, profile)
+    merges = [s for s, parts in planned.subjects.items() if parts is not None]
+    assert sum(job.stage == "merge" for job in jobs) == sum(len(planned.seeds(s)) for s in merges)
+    assert all(job.waits for job in jobs if job.stage != "train")
+    for gpus in scale.GPUS:
+        seconds = scale.placed(jobs, gpus)
+        assert max(work / gpus, longest) - 1e-6 <= seconds <= work / gpus + longest
+    assert scale.placed(jobs, 1) == pytest.approx(work)
+
+
+def test_the_hours_of_the_docs_are_the_counted_ones(scale):
+    text = (DOCS / "cluster.md").read_text("utf-8")
+    assert scale.table(pd.read_csv(DOCS / "scale.csv")) in text
+    assert scale.grown_table(pd.read_csv(DOCS / "scale-growth.csv")) in text

@@ -1,0 +1,293 @@
+"""How long the large profiles take on some GPUs: their jobs, placed one after another.
+
+    python benchmarks/scale.py --tflops 10 60 --out docs
+
+Each job of `full` and `imagenet` gets the time of its counted forward passes (`imagenet.py`; a
+backward pass is two more) and of its operations an image (docs/models.csv), at a throughput that is
+assumed, and the measured time that a process takes to start (docs/planning-starts.csv). Then they
+are placed as Snakemake places them: whatever has its inputs, by priority of its rule, on the first
+GPU that is free. Nothing is run, so these hours are no measurement.
+
+Who waits for whom is the workflow's own answer; what cannot be divided further is the longest chain
+of jobs. It ends the profit of more GPUs.
+
+What comes after the runs is measured on one paper with `--pairs` sets of parents that are made up
+(`verdicts.py`): a table of so many runs, and the verdicts on them. Planning is in `planning.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import imagenet
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import verdicts
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from tabulate import tabulate
+
+from mergesuite.core import frames, provenance
+from mergesuite.experiment import config, loading
+from mergesuite.experiment.jobs import Jobs
+from mergesuite.judge.compare import compare
+from mergesuite.stages import hits
+
+DOCS = Path(__file__).parents[1] / "docs"
+PROFILES = ("full", "imagenet")
+GPUS = (1, 8, 64)
+PRIORITY = {"train": 0, "merge": 1, "evaluate": 2}
+"""Of a rule among jobs that are ready; the workflow has them the other way round."""
+
+
+@dataclass
+class Job:
+    """A job and what it waits for.
+
+    Attributes:
+        stage: train, merge or evaluate.
+        seconds: on one GPU.
+        waits: places of other jobs in the list that this one is in; all come before it.
+    """
+
+    stage: str
+    seconds: float
+    waits: list[int] = field(default_factory=list)
+
+
+def operations() -> dict[str, float]:
+    """Of one image's forward pass, by network, as docs/models.csv has them."""
+    table = pd.read_csv(DOCS / "models.csv")
+    return dict(zip(table["network"], table["forward_operations"], strict=True))
+
+
+def jobs_of(paper: str, profile: str, tflops: float) -> list[Job]:
+    """The jobs of a paper on GPUs that sustain `tflops` 10^12 operations a second."""
+    jobs, known = Jobs(paper, profile), operations()
+    start = float(pd.read_csv(DOCS / "planning-starts.csv")["alone"].median())
+    made: list[Job] = []
+    places: dict[str, int] = {}
+
+    def seconds(build: str, passes: float) -> float:
+        return start + passes * known[build] / (tflops * 1e12)
+
+    def add(folder: str, job: Job, files: list[str]) -> None:
+        job.waits = sorted({places[at] for at in map(_folder, files) if at in places})
+        places[folder] = len(made)
+        made.append(job)
+
+    for stage, subject, seed, build, passes in _runs(jobs):
+        asked = jobs.train_files if stage == "train" else jobs.merge_files
+        add(jobs.run(subject, seed), Job(stage, seconds(build, passes)), asked(subject, seed))
+    builds = [jobs.paper.models[name].build for name in jobs.paper.active_models()]
+    share = imagenet.measured(jobs)["passes"] / len(jobs.metrics())
+    each = sum(seconds(build, share) for build in builds) / len(builds)
+    for name in jobs.metrics():
+        group, seed = name.rsplit("/", 2)[1:]
+        add(name, Job("evaluate", each), jobs.measured_files(group, int(seed[1:])))
+    return made
+
+
+def _runs(jobs: Jobs) -> Iterator[tuple[str, str, int, str, float]]:
+    """Stage, subject, seed, network and forward passes of each run, starts and budgets first."""
+    rows = {row["what"]: row for row in (*imagenet.trained(jobs), *imagenet.merged(jobs))}
+    trained = [s for s, parts in jobs.subjects.items() if parts is None and jobs.trains(s)]
+    merged = [s for s, parts in jobs.subjects.items() if parts is not None]
+    first = {s: jobs.paper.models[s].start is not None for s in trained}
+    of_budget = {s: jobs.budget(s, jobs.seeds(s)[0]) is not None for s in merged}
+    for stage, subjects in (
+        ("train", sorted(trained, key=first.__getitem__)),
+        ("merge", sorted(merged, key=of_budget.__getitem__)),
+    ):
+        for subject in subjects:
+            row = rows[f"{stage} {subject}"]
+            build = jobs.paper.models[jobs.paper.model_of(subject)].build
+            for seed in jobs.seeds(subject):
+                yield stage, subject, seed, build, row["passes"] / row["runs"]
+
+
+def _folder(file: str) -> str:
+    """The folder of the run that a file is of."""
+    where = Path(file).parent
+    return str(where.parent if where.name == "epochs" else where)
+
+
+def placed(jobs: list[Job], gpus: int) -> float:
+    """Seconds until all jobs are done on `gpus` devices."""
+    left = [len(job.waits) for job in jobs]
+    then: list[list[int]] = [[] for _ in jobs]
+    for place, job in enumerate(jobs):
+        for before in job.waits:
+            then[before].append(place)
+    ready = [(PRIORITY[job.stage], place) for place, job in enumerate(jobs) if not job.waits]
+    heapq.heapify(ready)
+    running: list[tuple[float, int]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < gpus:
+            _, place = heapq.heappop(ready)
+            heapq.heappush(running, (now + jobs[place].seconds, place))
+        now, ended = heapq.heappop(running)
+        for place in then[ended]:
+            left[place] -= 1
+            if not left[place]:
+                heapq.heappush(ready, (PRIORITY[jobs[place].stage], place))
+    return now
+
+
+def chain(jobs: list[Job]) -> float:
+    """Seconds of the longest chain of jobs that wait for each other."""
+    ends: list[float] = []
+    for job in jobs:
+        ends.append(job.seconds + max((ends[place] for place in job.waits), default=0.0))
+    return max(ends)
+
+
+def measure(profile: str, tflops: float) -> Iterator[dict[str, Any]]:
+    """A row for each paper of a profile and number of GPUs."""
+    for paper in config.usable(profile)[0]:
+        jobs = jobs_of(paper, profile, tflops)
+        work = sum(job.seconds for job in jobs)
+        longest = chain(jobs)
+        by_stage = {s: sum(j.seconds for j in jobs if j.stage == s) / work for s in PRIORITY}
+        for gpus in GPUS:
+            hours = placed(jobs, gpus) / 3600
+            yield {
+                "profile": profile,
+                "paper": paper,
+                "jobs": len(jobs),
+                "gpus": gpus,
+                "hours": hours,
+                "gpu_hours": work / 3600,
+                "busy": work / 3600 / gpus / hours,
+                "chain_hours": longest / 3600,
+                **{f"share_{stage}": share for stage, share in by_stage.items()},
+                "tflops": tflops,
+            }
+
+
+def growth(pairs: int) -> dict[str, Any]:
+    """What the stages after the runs take for one paper with so many pairs, made up and not run."""
+    paper = verdicts.measured(verdicts.at_full_scale("sa-shade", pairs))
+    truth = verdicts.means(paper, 0.005, 0.02)
+    runs, right = verdicts.study(paper, truth, 0.005, np.random.default_rng(0))
+    reported = loading.reported(config.folder_of("sa-shade"))
+    row: dict[str, Any] = {"runs": len(runs) // len(verdicts.TREATMENTS), "pairs": pairs}
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "runs.csv"
+        clock = time.perf_counter()
+        frames.write_csv(file, runs)
+        hits.write(file, right)
+        frames.read_csv(file)
+        hits.read(file)
+        row["files_seconds"] = time.perf_counter() - clock
+        row["megabytes"] = sum(one.stat().st_size for one in Path(scratch).iterdir()) / 1e6
+    clock = time.perf_counter()
+    compare(paper, reported, runs, right)
+    row["compare_seconds"] = time.perf_counter() - clock
+    return row
+
+
+def bottleneck(row: pd.Series[Any]) -> str:
+    """What ends the profit of more GPUs, in a few words."""
+    if row["busy"] > 0.9:
+        return "GPUs: all of them are busy"
+    if row["chain_hours"] > 0.9 * row["hours"]:
+        return "the longest chain of jobs"
+    return "jobs that wait for others"
+
+
+def table(rows: pd.DataFrame) -> str:
+    """The table of the docs."""
+    shown = [
+        {
+            "profile": row["profile"],
+            "paper": row["paper"],
+            "jobs": row["jobs"],
+            "GPUs": row["gpus"],
+            "hours": f"{row['hours']:.3g}",
+            "GPU hours": f"{row['gpu_hours']:.3g}",
+            "busy": f"{row['busy']:.0%}",
+            "longest chain, hours": f"{row['chain_hours']:.3g}",
+            "what bounds it": bottleneck(row),
+        }
+        for _, row in rows.iterrows()
+    ]
+    return tabulate(shown, headers="keys", tablefmt="github", disable_numparse=True)
+
+
+def grown_table(rows: pd.DataFrame) -> str:
+    """The table of the docs for what comes after the runs."""
+    shown = [
+        {
+            "runs": f"{row['runs']:,.0f}",
+            "pairs": f"{row['pairs']:.0f}",
+            "MB": f"{row['megabytes']:.2g}",
+            "to write and read them, s": f"{row['files_seconds']:.2g}",
+            "verdicts, s": f"{row['compare_seconds']:.2g}",
+        }
+        for _, row in rows.iterrows()
+    ]
+    return tabulate(shown, headers="keys", tablefmt="github", disable_numparse=True)
+
+
+def draw(rows: pd.DataFrame) -> Figure:
+    """Hours over GPUs, a line for each paper, down to its longest chain."""
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    colours = {paper: f"C{number}" for number, paper in enumerate(sorted(set(rows["paper"])))}
+    for axes, profile in zip(figure.subplots(1, len(PROFILES)), PROFILES, strict=True):
+        for paper, part in rows[rows["profile"] == profile].groupby("paper"):
+            axes.plot(part["gpus"], part["hours"], "o-", color=colours[paper], label=paper)
+            axes.axhline(part["chain_hours"].iloc[0], color=colours[paper], ls=":", lw=0.8)
+        axes.set(xscale="log", yscale="log", title=profile, xlabel="GPUs", ylabel="hours")
+        axes.set_xticks(GPUS, map(str, GPUS))
+        axes.minorticks_off()
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def main() -> None:
+    """Place the jobs, print the table, write it and the figure."""
+    parser = argparse.ArgumentParser(
+        description="Hours of the large profiles on some GPUs, at a throughput that you name.",
+        epilog="example: python benchmarks/scale.py --tflops 10 60",
+    )
+    parser.add_argument(
+        "--tflops",
+        type=float,
+        nargs=2,
+        default=(10.0, 60.0),
+        help="10^12 operations a second: of networks on 32 x 32, and on 224 x 224 pixels",
+    )
+    parser.add_argument(
+        "--pairs", type=int, nargs="+", default=(4, 40, 400), help="of one paper, made up"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="writes scale.csv, scale-growth.csv and scale.svg there"
+    )
+    options = parser.parse_args()
+    pairs = zip(PROFILES, options.tflops, strict=True)
+    rows = pd.DataFrame(row for profile, tflops in pairs for row in measure(profile, tflops))
+    print(table(rows))
+    grown = pd.DataFrame(growth(pairs) for pairs in options.pairs)
+    print(grown_table(grown))
+    if options.out:
+        head, dirty = provenance.commit()
+        made = {"commit": head + ("+" if dirty else ""), "device": provenance.processor()}
+        frames.write_csv(options.out / "scale.csv", rows.assign(commit=made["commit"]))
+        frames.write_csv(options.out / "scale-growth.csv", grown.assign(**made))
+        with mpl.rc_context({"svg.hashsalt": "scale", "svg.fonttype": "none"}):
+            draw(rows).savefig(options.out / "scale.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
