@@ -18,11 +18,12 @@ EPOCHS = 6  # the darwinian family wants as many parents
 TRAIN = ["train", *COMMON, "--set", f"epochs={EPOCHS}", "batch=20", f"keep={EPOCHS}"]
 SMALL = {
     "population": 4, "generations": 3, "evaluations": 12, "batch": 4, "points": 5, "de_epochs": 2,
-    "F": 0.5, "CR": 0.5, "f_init": 0.5, "cr_init": 0.5, "images": 150,
+    "F": 0.5, "CR": 0.5, "f_init": 0.5, "cr_init": 0.5,
 }  # fmt: skip
 """A short search that changes much, by the parameters that a method declares."""
-FEW = {"interpolation-grid": 2, "mega": 4}
-"""Methods that take no more parents than this."""
+OWN = {"train-on": {"images": 150}, "fisher-average": {"fit_images": 10}}
+FEW = {"interpolation-grid": 2, "mega": 4, "fisher-average": 2}
+"""Methods that take no more parents than this, or take long over them."""
 BUG = 70
 """The status of a command that ended in a traceback."""
 
@@ -85,10 +86,11 @@ def parents(folder):
 def merge(method, files):
     """The command that merges with a method, shortly."""
     known = declared.method_fields(method).params.model_fields
-    settings = [f"{key}={value}" for key, value in SMALL.items() if key in known]
-    told = ["--set", *settings] if settings else []
+    told = {key: value for key, value in SMALL.items() if key in known} | OWN.get(method, {})
+    settings = [f"{key}={value}" for key, value in told.items()]
     return [
-        "merge", "--method", method, "--parents", *files[: FEW.get(method)], *COMMON, *told,
+        "merge", "--method", method, "--parents", *files[: FEW.get(method)], *COMMON,
+        *(["--set", *settings] if settings else []),
     ]  # fmt: skip
 
 

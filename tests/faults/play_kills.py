@@ -119,7 +119,7 @@ def main(folder, part, parts):
     prepare()
     files = parents(folder / "parents")
     jobs = [
-        (f"train {name}", words, {"anywhere": 1, "writing": 5, "clock": 1})
+        (f"train {name}", words, {"anywhere": 1, "writing": 4, "clock": 1})
         for name, words in TRAININGS.items()
     ]
     for name, entry in declared.methods().items():

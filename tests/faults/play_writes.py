@@ -16,6 +16,7 @@ from pathlib import Path
 
 from forks import contents, ended, made, prepare, started
 
+from mergesuite import cli
 from mergesuite.experiment import config
 from mergesuite.experiment.jobs import Jobs
 
@@ -204,14 +205,15 @@ def main(folder):
     prepare()
     told = commands(folder)
     (folder / "whole").mkdir()
+    os.chdir(folder / "whole")  # made in this process: its forks find all that is read once
     outputs, before = {}, set()
     for stage, each in told.items():
         first, *others = each
-        made(first, folder / "whole")
+        assert cli.run([str(word) for word in first]) == 0
         now = set(contents(folder / "whole/results"))
         outputs[stage] = now - before
         for words in others:
-            made(words, folder / "whole")
+            assert cli.run([str(word) for word in words]) == 0
         before = set(contents(folder / "whole/results"))
     whole = contents(folder / "whole/results")
     for stage, (words, *_) in told.items():
