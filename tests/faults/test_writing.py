@@ -14,7 +14,7 @@ import torch
 
 from mergesuite.core import store, writing
 from mergesuite.core.runtime import Meter
-from mergesuite.errors import MachineError, UserError
+from mergesuite.errors import MachineError
 
 KILLED = """
 import os, signal, sys
@@ -148,11 +148,3 @@ def test_an_archive_that_could_not_be_unpacked_stays(tmp_path, monkeypatch):
     assert (tmp_path / "set.tar").exists()
     archives._unpack(tmp_path / "set.tar", tmp_path / "set")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["made", "set"]
-
-
-def test_a_folder_below_a_file_is_a_line_for_whoever_named_it(tmp_path):
-    (tmp_path / "file").touch()
-    run = tmp_path / "file/run/run.json"
-    with pytest.raises(UserError, match="Not a directory") as raised, writing.alone(run):
-        pass
-    assert not isinstance(raised.value, MachineError)

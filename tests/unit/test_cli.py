@@ -167,6 +167,15 @@ def test_bad_input_ends_in_one_line_and_status_2(parents, tmp_path, capsys):
     assert not (tmp_path / "x" / "run.json").exists()
 
 
+def test_a_result_below_a_file_is_a_line_for_whoever_named_it(parents, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    said = refused(
+        capsys, "merge", *MEGA, "--parents", *parents, "--seed", 3, "--out", tmp_path / "file/run"
+    )
+    assert "Not a directory" in said
+    assert "--out" in said
+
+
 def test_a_finished_result_is_not_overwritten_by_other_settings(parents, tmp_path, capsys):
     out = tmp_path / "mega"
     words = ["merge", *MEGA, "--parents", *parents, "--out", out, "--seed"]

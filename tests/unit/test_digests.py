@@ -228,7 +228,7 @@ def all_digests():
 @pytest.mark.parametrize(
     ("file", "old", "new", "changed"),
     [
-        ("core/store.py", "indent=2", "indent=3", set(STAGES)),
+        ("core/store.py", "1 << 20", "1 << 21", set(STAGES)),
         (
             "core/streams.py",
             "SPARSE_RATE = 0.02",
@@ -321,7 +321,7 @@ def test_new_code_counts_where_its_file_is_loaded(before, package, module, stage
         ("models/resnet.py", '"resnet32", ', ""),
         ("models/resnet.py", "Yun: MeGA, arXiv", "Yun, MeGA: arXiv"),
         ("data/digits.py", "embedded: composed from", "embedded, made of"),
-        ("core/store.py", "nothing was replaced. ", "nothing was lost. "),
+        ("core/writing.py", "nothing was replaced. ", "nothing was lost. "),
         ("stages/record.py", "already holds this result", "holds this result"),
     ],
 )

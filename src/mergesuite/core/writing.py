@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from mergesuite.errors import UserError, refused
+from mergesuite.errors import refused
 
 DAY = 86400.0
 
@@ -44,17 +44,13 @@ def whole(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise _unwritten(path, error) from error
+        raise refused(
+            f"cannot write {path}: {error.strerror or error}; nothing was replaced. "
+            "Free some space or choose another folder, then run the same command again",
+            error,
+        ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _unwritten(path: Path, error: OSError) -> UserError:
-    return refused(
-        f"cannot write {path}: {error.strerror or error}; nothing was replaced. "
-        "Free some space or choose another folder, then run the same command again",
-        error,
-    )
 
 
 def sweep(path: Path) -> None:
@@ -87,10 +83,6 @@ def alone(path: Path) -> Iterator[None]:
     """Only one process at a time is in here for `path`; the others wait, and find the file.
 
     Where nothing may be written there is nothing to wait for.
-
-    Raises:
-        MachineError: the disk is full.
-        UserError: there can be no such folder.
     """
     lock = path.with_name(f".{path.name}.lock")
     while True:
@@ -100,7 +92,7 @@ def alone(path: Path) -> Iterator[None]:
             opened = os.fdopen(os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666), "w")
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
-                raise _unwritten(path, error) from error
+                raise
             yield
             return
         with opened as file:

@@ -18,7 +18,7 @@ import torch
 
 from mergesuite.core import digests, provenance, ranks, runtime, sealed, store, writing
 from mergesuite.core.runtime import Meter, log
-from mergesuite.errors import UserError
+from mergesuite.errors import UserError, refused
 from mergesuite.experiment import identity
 from mergesuite.stages import resume
 
@@ -74,7 +74,18 @@ class Run:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """One command at a time works in the folder; the same one, started twice, finds it done."""
+        """One command at a time works in the folder; the same one, started twice, finds it done.
+
+        Raises:
+            MachineError: the folder cannot be made.
+            UserError: there can be no such folder.
+        """
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise refused(
+                f"no folder {self.out} can be made ({error.strerror}): choose another --out", error
+            ) from error
         with writing.alone(self.out / FILE) if ranks.first() else contextlib.nullcontext():
             yield
 
