@@ -119,11 +119,11 @@ def main(folder, part, parts):
     prepare()
     files = parents(folder / "parents")
     jobs = [
-        (f"train {name}", words, {"anywhere": 1, "writing": 4, "clock": 1})
+        (f"train {name}", words, {"anywhere": 1, "writing": 5, "clock": 1})
         for name, words in TRAININGS.items()
     ]
     for name, entry in declared.methods().items():
-        each = {"anywhere": 1, "writing": 2} if entry.kind == "population" else {"writing": 1}
+        each = {"anywhere": 1, "writing": 1} if entry.kind == "population" else {"writing": 1}
         jobs.append((f"merge {name}", merge(name, files), each))
     for name, words, each in jobs[part::parts]:
         play(name, words, folder / name.replace(" ", "-"), each)

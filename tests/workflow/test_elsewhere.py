@@ -85,7 +85,7 @@ def test_a_second_try_asks_for_twice_the_memory_and_the_time(checkout):
     target = "results/smoke/mega/train/resnet56/s0/run.json"
     asked = []
     for attempt in ("1", "2"):
-        done = snakemake(checkout, "-n", "--attempt", attempt, SMOKE[0], SMOKE[1], "--", target)
+        done = snakemake(checkout, "-n", "--force", "--attempt", attempt, *SMOKE, "--", target)
         text = (done.stdout + done.stderr).split("rule train:")[1]
         asked.append([int(re.search(rf"\b{key}=(\d+)", text)[1]) for key in ("mem_mb", "runtime")])
     assert asked[1] == [2 * value for value in asked[0]]
