@@ -9,7 +9,7 @@ import report_fixture as fixture
 
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge.gains import leakage
-from mergesuite.report import figures, traces
+from mergesuite.report import canvas, curves, figures, traces
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def test_bytes_depend_on_the_data_alone(made, tmp_path):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("fitness", ["pair", "deep", "mega-clean", "mega †", "best parent, search"]),
-        ("segment", ["parent A", "accuracy (%)", "cross-entropy (nats)", "BatchNorm keep"]),
+        ("fitness", ["pair: mega-clean", "deep: mega †", "on search, re-estimate", "best parent"]),
+        ("segment", ["parent A", "accuracy (%)", "cross-entropy (nats)", "grid (BatchNorm keep)"]),
         ("gains", ["mean-parent", "mega-released †", "BatchNorm re-estimate"]),
         ("reported", ["pair-gain †", "deep-average", "cheap", "held-out twin", "less than of int"]),
         ("leakage", ["held-out twin", "the leak adds", "leaky search †", "mega"]),
@@ -60,14 +60,84 @@ def test_what_a_figure_names(made, name, words):
 
 def test_without_traces_the_figure_says_so(made, tmp_path):
     copy = tmp_path / "results"
-    shutil.copytree(made[1], copy)
-    shutil.rmtree(copy / "laptop" / "mega" / "merge")
+    shutil.copytree(made[1], copy, ignore=shutil.ignore_patterns("merge"))
+    jobs = Jobs("mega", "laptop", str(copy))
 
-    figures.write(made[0], "laptop", copy)
+    drawn = figures.fitness(jobs, fixture.runs()), figures.segment(jobs)
 
-    assert "No search has left a trace" in read(copy, "fitness")
-    assert "No interpolation grid" in read(copy, "segment")
-    assert "mega-clean" in read(copy, "gains")
+    said = [figure.texts[0].get_text().replace("\n", " ") for figure in drawn]
+    assert said[0].startswith("No search has left a trace")
+    assert said[1].startswith("No interpolation grid")
+
+
+def test_each_search_has_an_axis_and_the_same_gain_is_as_high_in_all(made):
+    drawn = figures.fitness(jobs_of(made), fixture.runs())
+
+    titles = [axis.get_title() for axis in drawn.axes]
+    assert len(titles) == 4 * 2  # of two populations
+    assert len(set(titles)) == len(titles)
+    assert titles[0] == "pair: mega \u2020\non test, keep"
+    tall = {round(float(np.ptp(axis.get_ylim())), 6) for axis in drawn.axes}
+    assert len(tall) == 1
+
+
+def test_the_end_of_a_mean_and_the_best_parent_are_in_numbers_that_keep_apart(made):
+    jobs, runs = jobs_of(made), fixture.runs()
+    axis = figures.fitness(jobs, runs).axes[0]
+
+    mean, parent = (float(text.get_text()) for text in axis.texts)
+    last = [t.frame["best"].iloc[-1] for t in traces.read(jobs)
+            if (t.entry, t.population) == ("mega", "pair")]  # fmt: skip
+    best = runs.query("subject == 'best-parent-pair' and split == 'test' and metric == 'accuracy'")
+    best = best[best["batchnorm"] == "keep"]["value"]
+    assert mean == pytest.approx(100 * np.mean(last), abs=0.051)
+    assert parent == pytest.approx(100 * best.mean(), abs=0.051)
+    places = [text.xy[1] for text in axis.texts]
+    assert abs(places[0] - places[1]) >= 0.149 * np.ptp(axis.get_ylim())
+
+
+def test_no_two_lines_of_an_axis_share_a_colour_or_a_dash():
+    colours, dashes = zip(*curves.LINES, strict=True)
+
+    assert len(set(colours)) == len(set(dashes)) == len(curves.LINES) >= 6
+
+
+def test_two_grids_are_two_lines_with_a_label_each(made):
+    grid = [t for t in traces.read(jobs_of(made), segment=True)
+            if (t.population, t.metric) == ("pair", "accuracy")]  # fmt: skip
+    axis = canvas.PAGE.panels([2.0])[1][0]
+
+    curves.segments(axis, {"grid": grid, "grid-aligned": grid})
+
+    means = [line for line in axis.lines if line.get_linewidth() > 1 and len(line.get_xdata()) > 2]
+    assert len({(line.get_color(), line.get_linestyle()) for line in means}) == 2
+    assert [t.get_text() for t in axis.texts] == [
+        "grid (BatchNorm keep)", "grid-aligned (BatchNorm keep)",
+    ]  # fmt: skip
+    assert len({text.xy[1] for text in axis.texts}) == 2
+    assert [t.get_color() for t in axis.texts] == [line.get_color() for line in means]
+
+
+@pytest.mark.parametrize("width", canvas.WIDTHS)
+@pytest.mark.parametrize("serif", [False, True])
+def test_a_canvas_has_its_width_and_its_type_and_nothing_sticks_out(made, width, serif, tmp_path):
+    verdicts = pd.read_csv(made[1] / "laptop/mega/verdicts.csv")
+    chosen = canvas.Canvas(width, serif)
+
+    with chosen.style():
+        drawn = figures.reported(verdicts, chosen)
+    canvas.save(drawn, tmp_path / "a.pdf", chosen)
+
+    written = (tmp_path / "a.pdf").read_bytes()
+    inches = canvas.WIDTHS[width][0]
+    assert f"/MediaBox [ 0 0 {72 * inches:g} ".encode() in written
+    assert (b"STIX" in written) == serif
+    assert (b"DejaVu" in written) != serif
+    assert b"/Type3" not in written
+    with chosen.style():
+        box = drawn.get_tightbbox()
+    assert box.x0 > -0.02
+    assert box.x1 < inches + 0.02
 
 
 def test_the_barrier_is_drawn_in_per_cent_and_in_nats(made):
@@ -99,17 +169,16 @@ def test_the_waterfall_adds_up_under_the_treatment_that_was_searched(made):
     paper, runs = jobs_of(made).paper, fixture.runs()
     table = leakage(paper, runs).set_index(["subject", "batchnorm"])
 
-    (axis,) = figures.leaks(paper, runs).axes
+    axes = figures.leaks(paper, runs).axes
 
-    bars = [bar for bar in axis.patches if bar.get_height()]
-    assert len(bars) == 3 * 2  # two populations, mega alone has a twin
-    twin, added, gain = bars[:3]
+    assert [axis.get_title() for axis in axes] == ["mega, pair", "mega, deep"]  # it has a twin
+    twin, added, gain = axes[0].patches
     row = table.loc[("mega-pair", "keep")]
-    assert twin.get_height() == pytest.approx(100 * row["twin_gain"])
-    assert (added.get_y(), added.get_height()) == pytest.approx(
+    assert twin.get_width() == pytest.approx(100 * row["twin_gain"])
+    assert (added.get_x(), added.get_width()) == pytest.approx(
         (100 * row["twin_gain"], 100 * row["excess"])
     )
-    assert added.get_y() + added.get_height() == pytest.approx(gain.get_height())
+    assert added.get_x() + added.get_width() == pytest.approx(gain.get_width())
 
 
 def test_without_leaky_searches_the_figure_says_so(made):
@@ -129,8 +198,8 @@ def test_what_is_not_run_or_not_tested_is_said_or_left_out(made):
     drawn = figures.reported(verdicts)
 
     names = [tick.get_text() for axis in drawn.axes for tick in axis.get_yticklabels()]
-    assert set(names) == {"pair-gain †", "deep-average", "grid", "cheap", "fast", "loss"}
-    assert "not run" in [text.get_text() for text in drawn.axes[0].texts]
+    assert set(names) == {"pair-gain †", "deep-average", "cheap", "fast", "loss"}
+    assert drawn.legends[0].get_title().get_text() == "Not run: grid."
     only = verdicts[verdicts["claim"] == "scales"]
     assert "no claims" in figures.reported(only).texts[0].get_text()
 
@@ -144,7 +213,7 @@ def test_the_band_of_interest_is_on_the_side_of_the_claim(made):
         names = [tick.get_text() for tick in axis.get_yticklabels()]
         bands |= {n: tuple(b.get_xdata()) for n, b in zip(names, grey, strict=True)}
     assert bands["pair-gain †"] == pytest.approx((0, 0.5))
-    assert bands["cheap"] == pytest.approx((1, 1.5))
+    assert bands["cheap"] == pytest.approx((0, np.log10(1.5)))
     assert bands["loss"] == pytest.approx((0, -0.005))
 
 

@@ -116,13 +116,21 @@ def _compare(options: Namespace) -> None:
 def _tables(options: Namespace) -> None:
     from mergesuite.report import tables
 
-    tables.write(config.folder_of(options.paper), options.profile, options.results)
+    folder = config.folder_of(options.paper)
+    if options.for_paper:
+        print(tables.write_for_paper(folder, options.profile, options.results))
+    else:
+        tables.write(folder, options.profile, options.results)
 
 
 def _figures(options: Namespace) -> None:
-    from mergesuite.report import figures
+    from mergesuite.report import canvas, figures
 
-    figures.write(config.folder_of(options.paper), options.profile, options.results)
+    chosen = canvas.Canvas(options.width, options.serif)
+    folder = config.folder_of(options.paper)
+    made = figures.write(folder, options.profile, options.results, chosen)
+    if chosen != canvas.PAGE:
+        print(made)
 
 
 def _papers(options: Namespace) -> list[str]:

@@ -201,6 +201,24 @@ def _add_paper_stages(stages) -> None:
         stage = _stage(stages, name, text, f"mergesuite {name} --paper mega --profile laptop")
         stage.add_argument("--paper", required=True, help="a folder of replications/")
         _add_profile(stage)
+        if name == "tables":
+            stage.add_argument(
+                "--for-paper",
+                action="store_true",
+                help="instead, excerpts of at most ten rows for a document, in for-paper/tables/",
+            )
+        if name == "figures":
+            _add_canvas(stage)
+
+
+def _add_canvas(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument(
+        "--width",
+        choices=("page", "single", "double"),
+        default="page",
+        help="of the page (default), or of one or two columns of a paper, in for-paper/WIDTH/",
+    )
+    stage.add_argument("--serif", action="store_true", help="in STIX, a Times")
 
 
 def _add_papers(stage: argparse.ArgumentParser) -> None:

@@ -1,268 +1,201 @@
-"""The six figures of a paper, as SVG and PDF. The only module that imports matplotlib.
+"""The six figures of a paper, as SVG and PDF.
 
 Every figure shows single seeds, not only their mean, and what a search on test images produced is
-marked. A figure whose inputs are not there says which in words. The bytes depend on the data
-alone: no dates, a fixed salt for the ids inside the SVG.
+marked. A figure whose inputs are not there says which in words.
 """
 
 from __future__ import annotations
 
-import io
 import math
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from mergesuite.core import sealed, store
+from mergesuite.core import sealed
 from mergesuite.experiment import spec
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import collect, compare
 from mergesuite.judge.calibration import calibration
 from mergesuite.judge.gains import gain_points, gains, leakage
-from mergesuite.report import claims, drawing, traces
-from mergesuite.report.drawing import CYCLE, GREY, INK
+from mergesuite.report import claims, curves, drawing, traces
+from mergesuite.report.canvas import PAGE, Canvas, finish, save
+from mergesuite.report.drawing import label_of
+from mergesuite.report.wording import there
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NAMES = ("fitness", "segment", "gains", "reported", "leakage", "null")
 UNITS = {"accuracy": "accuracy (%)", "cross-entropy": "cross-entropy (nats)"}
-
-STYLE: Any = {
-    "font.family": ["DejaVu Sans", "sans-serif"],
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelcolor": INK,
-    "axes.edgecolor": GREY,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.7,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "lines.linewidth": 1.8,
-    "figure.facecolor": "white",
-    "svg.fonttype": "none",
-    "svg.hashsalt": "mergesuite",
-    "pdf.fonttype": 42,
-    "axes.unicode_minus": True,
-}
+GAIN = "gain over best parent (points)"
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+def fitness(jobs: Jobs, runs: pd.DataFrame, canvas: Canvas = PAGE) -> Figure:
+    """Best fitness so far over evaluations: an axis per search, as high for all of a metric."""
+    found: dict[tuple[str, str, str], list[traces.Trace]] = {}
+    for trace in traces.read(jobs):
+        found.setdefault((trace.population, trace.metric, trace.entry), []).append(trace)
+    if not found:
+        return canvas.words("No search has left a trace yet: run `mergesuite merge` first.")
+    searches = {key: curves.Search(jobs.paper, runs, seeds) for key, seeds in found.items()}
+    columns = 2 if canvas.width == "single" else 3
+    rows = math.ceil(len(searches) / columns)
+    figure, axes = canvas.panels([1.35] * rows, columns)
+    several = len({population for population, _, _ in searches}) > 1
+    metrics = [metric for _, metric, _ in searches]
+    tall = curves.heights([*searches.values()])
+    for i, ((population, metric, _), search) in enumerate(searches.items()):
+        search.title = f"{population}: {search.title}" if several else search.title
+        search.draw(axes[i], tall[i])
+        axes[i].locator_params(axis="x", nbins=3)
+        axes[i].locator_params(axis="y", nbins=4)
+        if i % columns == 0 or metric != metrics[i - 1]:
+            axes[i].set_ylabel(UNITS[metric].replace(" ", "\n"))
+    for axis in axes[len(searches) :]:
+        axis.remove()
+    for axis in axes[len(searches) - columns : len(searches)]:
+        axis.set_xlabel("fitness evaluations")
+    return finish(figure)
 
 
-def words(text: str) -> Figure:
-    """A figure that says why there is none."""
-    figure = _figure(7.2, 1.1)
-    figure.text(0.02, 0.5, text, va="center", ha="left", color=GREY, fontsize=10, wrap=True)
-    return figure
-
-
-def _panels(count: int, height: float = 3.1, width: float = 7.2) -> tuple[Figure, list[Axes]]:
-    """Up to two panels in a row, the y axis of each its own."""
-    columns = min(2, count)
-    rows = math.ceil(count / columns)
-    figure = _figure(width, height * rows)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    axes = list(grid.flat)
-    for unused in axes[count:]:
-        unused.set_visible(False)
-    return figure, axes[:count]
-
-
-def _legend_below(figure: Figure, axes: list[Axes]) -> None:
-    """One legend for all panels, each label once."""
-    found: dict[str, Any] = {}
-    for axis in axes:
-        found |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-    if found:
-        columns = min(len(found), 4)
-        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
-
-
-def fitness(jobs: Jobs, runs: pd.DataFrame) -> Figure:
-    """Best fitness so far over evaluations: a panel per population, a line per method."""
-    paper, found = jobs.paper, traces.read(jobs)
-    keys = list(dict.fromkeys((t.population, t.metric) for t in found))
+def segment(jobs: Jobs, canvas: Canvas = PAGE) -> Figure:
+    """Accuracy and cross-entropy on the straight line between two parents: a line per grid."""
+    found: dict[tuple[str, str], dict[str, list[traces.Trace]]] = {}
+    for trace in traces.read(jobs, segment=True):
+        axis = found.setdefault((trace.population, trace.metric), {})
+        axis.setdefault(trace.entry, []).append(trace)
+    populations = list(dict.fromkeys(population for population, _ in found))
+    keys = [(p, metric) for p in populations for metric in UNITS if (p, metric) in found]
     if not keys:
-        return words("No search has left a trace yet: run `mergesuite merge` first.")
-    colour = dict(zip(dict.fromkeys(t.entry for t in found), CYCLE * 9, strict=False))
-    figure, axes = _panels(len(keys))
-    for axis, (population, metric) in zip(axes, keys, strict=True):
-        here = [t for t in found if (t.population, t.metric) == (population, metric)]
-        for entry in dict.fromkeys(t.entry for t in here):
-            leaky = paper.methods[entry].leaky
-            seeds = [t for t in here if t.entry == entry]
-            drawing.curves(axis, seeds, colour[entry], drawing.label_of(entry, leaky), leaky)
-        if metric == "accuracy":
-            drawing.parent_lines(axis, paper, runs, here)
-        axis.set(title=population, xlabel="fitness evaluations")
-        axis.set_ylabel(f"best fitness: {UNITS[metric]}")
-    _legend_below(figure, axes)
-    return figure
-
-
-def segment(jobs: Jobs) -> Figure:
-    """Accuracy and cross-entropy on the straight line between two parents, per treatment."""
-    found = [t for t in traces.read(jobs, segment=True) if "alpha" in t.frame]
-    populations = list(dict.fromkeys(t.population for t in found))
-    there = {(t.population, t.metric) for t in found}
-    keys = [(p, metric) for p in populations for metric in UNITS if (p, metric) in there]
-    if not keys:
-        return words("No interpolation grid was run for these populations.")
-    figure, axes = _panels(len(keys))
-    for axis, (population, metric) in zip(axes, keys, strict=True):
-        here = [t for t in found if (t.population, t.metric) == (population, metric)]
-        for treatment, split in dict.fromkeys((t.batchnorm, t.split) for t in here):
-            seeds = [t for t in here if (t.batchnorm, t.split) == (treatment, split)]
-            drawing.segments(axis, seeds, treatment, f"BatchNorm {treatment}, {split}")
-        axis.set(title=population, ylabel=UNITS[metric], xlim=(-0.03, 1.03))
-        axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["parent A", "¼", "½", "¾", "parent B"])
-    _legend_below(figure, axes)
-    return figure
-
-
-def gains_strip(paper: spec.Paper, runs: pd.DataFrame) -> Figure:
-    """Gain on test over the best parent: all replicates, mean and interval."""
-    table, points = gains(paper, runs), gain_points(paper, runs)
-    table, points = (
-        t[(t["against"] == "best-parent") & (t["split"] == "test")] for t in (table, points)
+        return canvas.words("No interpolation grid was run for these populations.")
+    columns = 1 if canvas.width == "single" or len(keys) == 1 else 2
+    figure, axes = canvas.panels(
+        [2.4 if len(keys) < 3 else 2.0] * math.ceil(len(keys) / columns), columns
     )
-    populations = list(dict.fromkeys(table["population"]))
-    if not populations:
-        return words("No merged network has been measured next to its best parent yet.")
-    most = max(int((table["population"] == p).sum()) for p in populations)
-    figure, axes = _panels(len(populations), height=1.1 + 0.17 * most)
-    for axis, population in zip(axes, populations, strict=True):
-        drawing.strip(
-            axis,
-            table[table["population"] == population],
-            points[points["population"] == population],
-        )
-        axis.set(title=population, xlabel="gain over best parent (points)")
-    _legend_below(figure, axes)
-    return figure
+    for axis, (population, metric) in zip(axes, keys, strict=False):
+        curves.segments(axis, found[population, metric])
+        axis.set(title=population, ylabel=UNITS[metric])
+    for axis in axes[len(keys) :]:
+        axis.remove()
+    return finish(figure)
 
 
-def reported(verdicts: pd.DataFrame) -> Figure:
+def on_test(runs: pd.DataFrame) -> pd.DataFrame:
+    """The accuracies on test: of these alone are gains and leaks."""
+    return runs[(runs["metric"] == "accuracy") & runs["split"].isin(["test", "-"])]
+
+
+def gains_strip(paper: spec.Paper, runs: pd.DataFrame, canvas: Canvas = PAGE) -> Figure:
+    """Gain on test over the best parent: all replicates, mean and interval."""
+    runs = on_test(runs)
+    table, points = (
+        t[t["against"] == "best-parent"] for t in (gains(paper, runs), gain_points(paper, runs))
+    )
+    parts = {name: part for name, part in table.groupby("population", sort=False)}
+    if not parts:
+        return canvas.words("No merged network has been measured next to its best parent yet.")
+    heights = [0.65 + 0.34 * part["entry"].nunique() for part in parts.values()]
+    figure, axes = canvas.panels(heights)
+    for axis, (population, part) in zip(axes, parts.items(), strict=True):
+        drawing.strip(axis, part, points[points["population"] == population])
+        axis.set(title=population, xlabel=GAIN)
+    return finish(figure)
+
+
+def reported(verdicts: pd.DataFrame, canvas: Canvas = PAGE) -> Figure:
     """What the paper reports, what is of interest, what we measure, and the held-out twin."""
+    rows = claims.tested(verdicts)
     kinds: dict[str, list[dict[Any, Any]]] = {}
-    for row in claims.tested(verdicts):
+    without: dict[str, list[str]] = {}
+    for row in rows:
         kind = "factor" if row["effect"] == "ratio" else str(row["metric"])
-        kinds.setdefault(kind, []).append(row)
+        if there(row["difference"]):
+            kinds.setdefault(kind, []).append(row)
+        else:
+            without.setdefault(row["verdict"], []).append(_unbroken(row))
+    if not rows:
+        return canvas.words("This replication states no claims that are tested.")
+    words = " ".join(f"{word.capitalize()}: {', '.join(names)}." for word, names in without.items())
     if not kinds:
-        return words("This replication states no claims that are tested.")
-    heights = [0.55 + 0.42 * len(rows) for rows in kinds.values()]
-    figure = _figure(7.2, sum(heights) + 0.7)
-    grid = figure.subplots(len(kinds), 1, squeeze=False, height_ratios=heights)
-    axes = list(grid.flat)
-    for axis, (kind, rows) in zip(axes, kinds.items(), strict=True):
-        drawing.claim_rows(axis, kind, pd.DataFrame(rows))
-    _legend_below(figure, axes)
-    return figure
+        return canvas.words(words)
+    figure, axes = canvas.panels([0.5 + 0.36 * len(rows) for rows in kinds.values()])
+    for axis, (kind, some) in zip(axes, kinds.items(), strict=True):
+        drawing.claim_rows(axis, kind, some)
+    below = "\n".join(textwrap.wrap(words, canvas.letters, break_on_hyphens=False))
+    return finish(figure, 2 if canvas.width == "single" else 4, below)
 
 
-def leaks(paper: spec.Paper, runs: pd.DataFrame) -> Figure:
+def _unbroken(row: dict[Any, Any]) -> str:
+    """The name of a claim, which no line may end in."""
+    return label_of(row["claim"], row["leaky"]).replace(" ", "\u00a0")
+
+
+def leaks(paper: spec.Paper, runs: pd.DataFrame, canvas: Canvas = PAGE) -> Figure:
     """Each leaky search beside its twin, under the treatment that it optimised."""
+    runs = on_test(runs)
     table = [
         row
         for row in leakage(paper, runs).to_dict("records")
         if row["batchnorm"] in (paper.methods[str(row["entry"])].fitness.batchnorm, "-")
     ]
     if not table:
-        return words("No leaky search was run beside a held-out twin.")
+        return canvas.words("No leaky search was run beside a held-out twin.")
     points = gain_points(paper, runs)
-    points = points[(points["against"] == "best-parent") & (points["split"] == "test")]
-    rows = [table[i : i + 4] for i in range(0, len(table), 4)]  # more names would run together
-    figure = _figure(7.2, 0.7 + 2.7 * len(rows))
-    axes = list(figure.subplots(len(rows), 1, squeeze=False, sharey=True).flat)
-    for axis, some in zip(axes, rows, strict=True):
-        _leak_row(axis, some, points)
-    _legend_below(figure, axes)
-    return figure
-
-
-def _leak_row(axis: Axes, rows: list[dict[Any, Any]], points: pd.DataFrame) -> None:
-    """One waterfall for each leaky subject."""
-    axis.axhline(0, color=INK, lw=1)
-    for x, row in enumerate(rows):
+    points = points[points["against"] == "best-parent"]
+    figure, axes = canvas.panels([1.45] * len(table))
+    for axis, row in zip(axes, table, strict=True):
         at = points[points["batchnorm"] == row["batchnorm"]]
         twin, leaky = (at[at["subject"] == row[name]]["gain"] for name in ("twin", "subject"))
-        drawing.waterfall(axis, row, x, twin, leaky)
-    names = [f"{row['entry']}\n{row['population']}" for row in rows]
-    axis.set_xticks(range(len(rows)), names)
-    axis.set_xlim(-0.6, len(rows) - 0.4)
-    axis.set_ylabel("gain over best parent\non test (points)")
-    axis.grid(axis="x", visible=False)
+        drawing.waterfall(axis, row, twin, leaky)
+        axis.set(title=f"{row['entry']}, {row['population']}", xlabel=GAIN)
+    return finish(figure)
 
 
-def null(paper: spec.Paper, runs: pd.DataFrame) -> Figure:
+def null(paper: spec.Paper, runs: pd.DataFrame, canvas: Canvas = PAGE) -> Figure:
     """What searches report as their gain, those with nothing to gain first, and what is left."""
     table = calibration(paper, runs)
     table = table[table["metric"] == "accuracy"]
     if table.empty:
-        return words("No search for accuracy was run.")
+        return canvas.words("No search for accuracy was run.")
     table = table.sort_values("null", ascending=False, kind="stable")
-    populations = list(dict.fromkeys(table["population"]))
-    heights = [0.6 + 0.32 * int((table["population"] == name).sum()) for name in populations]
-    figure = _figure(7.2, sum(heights) + 0.8)
-    grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)
-    axes = list(grid.flat)
-    for axis, population in zip(axes, populations, strict=True):
-        drawing.calibration_rows(axis, table[table["population"] == population])
-        axis.set(title=population, xlabel="gain over best parent (points)")
-    _legend_below(figure, axes)
-    return figure
+    parts = {name: part for name, part in table.groupby("population", sort=False)}
+    figure, axes = canvas.panels([0.65 + 0.3 * len(part) for part in parts.values()])
+    for axis, (population, part) in zip(axes, parts.items(), strict=True):
+        drawing.calibration_rows(axis, part)
+        axis.set(title=population, xlabel=GAIN)
+    return finish(figure)
 
 
-def make(jobs: Jobs, runs: pd.DataFrame, verdicts: pd.DataFrame) -> dict[str, Figure]:
+def make(
+    jobs: Jobs, runs: pd.DataFrame, verdicts: pd.DataFrame, canvas: Canvas = PAGE
+) -> dict[str, Figure]:
     """All figures of a paper, by the names of `NAMES`."""
     paper = jobs.paper
     drawn: dict[str, Callable[[], Figure]] = {
-        "fitness": lambda: fitness(jobs, runs),
-        "segment": lambda: segment(jobs),
-        "gains": lambda: gains_strip(paper, runs),
-        "reported": lambda: reported(verdicts),
-        "leakage": lambda: leaks(paper, runs),
-        "null": lambda: null(paper, runs),
+        "fitness": lambda: fitness(jobs, runs, canvas),
+        "segment": lambda: segment(jobs, canvas),
+        "gains": lambda: gains_strip(paper, runs, canvas),
+        "reported": lambda: reported(verdicts, canvas),
+        "leakage": lambda: leaks(paper, runs, canvas),
+        "null": lambda: null(paper, runs, canvas),
     }
-    with mpl.rc_context(STYLE):
+    with canvas.style():
         return {name: draw() for name, draw in drawn.items()}
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write one figure as `path`, SVG or PDF by its suffix, without dates."""
-    kind = path.suffix.removeprefix(".")
-    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    drawn = io.BytesIO()  # over a full disk matplotlib's PDF stumbles before it can say so
-    with mpl.rc_context(STYLE):
-        figure.savefig(drawn, format=kind, metadata=undated)
-    with store.whole(path) as temporary:
-        temporary.write_bytes(drawn.getbuffer())
+def write(paper_folder: Path, profile: str, results: Path, canvas: Canvas = PAGE) -> Path:
+    """Write each of `NAMES` as SVG and PDF to `figures/`; of another canvas to `for-paper/WIDTH/`.
 
-
-def write(paper_folder: Path, profile: str, results: Path) -> None:
-    """Write `figures/{fitness,segment,gains,reported,leakage,null}.{svg,pdf}`."""
+    Returns the folder.
+    """
     jobs = Jobs(paper_folder.name, profile, str(results))
-    drawn = make(jobs, collect.measured(jobs), compare.read(Path(jobs.folder)))
-    folder = Path(jobs.folder) / "figures"
+    drawn = make(jobs, collect.measured(jobs), compare.read(Path(jobs.folder)), canvas)
+    folder = Path(jobs.folder) / ("figures" if canvas == PAGE else f"for-paper/{canvas.width}")
     with sealed.describing(sealed.beside(folder)) as to_write:
         for name, figure in drawn.items():
             for kind in ("svg", "pdf"):
-                save(figure, to_write(folder / f"{name}.{kind}"))
+                save(figure, to_write(folder / f"{name}.{kind}"), canvas)
+    return folder

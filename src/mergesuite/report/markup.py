@@ -77,8 +77,18 @@ def escape(text: object) -> str:
     return "".join(_LATEX.get(character, character) for character in said)
 
 
-def latex(table: Table) -> str:
-    """A `table` environment that needs no package.
+LETTERS = 74
+"""How many of footnote size a line of LaTeX's article holds, with a little room for the gaps."""
+
+
+def _size(shown: pd.DataFrame) -> str:
+    """The size of type in which a table fits a page's width, as far as there is one."""
+    wide = sum(max(len(str(cell)) for cell in (name, *shown[name])) for name in shown)
+    return r"\footnotesize" if wide <= LETTERS else r"\scriptsize"
+
+
+def latex(table: Table, label: str) -> str:
+    r"""A `table` environment that needs the package `booktabs`; \label is `tab:LABEL`.
 
     Cells are in braces: a `[` after a line break would be read as its argument.
     """
@@ -92,17 +102,19 @@ def latex(table: Table) -> str:
     rows = [line(list(row)) for row in table.shown.itertuples(index=False)]
     return "\n".join(
         [
+            r"% \usepackage{booktabs}",
             r"\begin{table}",
-            rf"\caption{{{escape(table.caption)}}}",
-            rf"\label{{tab:{table.name}}}",
+            rf"\centering{_size(table.shown)}\setlength{{\tabcolsep}}{{2.5pt}}",
+            rf"\caption{{{escape(table.caption)}}}\smallskip",
+            rf"\label{{tab:{label}}}",
             rf"\begin{{tabular}}{{{align}}}",
-            r"  \hline",
+            r"  \toprule",
             line(columns),
-            r"  \hline",
+            r"  \midrule",
             *rows,
-            r"  \hline",
+            r"  \bottomrule",
             r"\end{tabular}",
-            r"\par\footnotesize " + " ".join(escape(note) for note in table.notes),
+            r"\par\medskip\scriptsize " + " ".join(escape(note) for note in table.notes),
             r"\end{table}",
             "",
         ]

@@ -22,6 +22,7 @@ from mergesuite.judge.gains import gains, leakage
 from mergesuite.judge.samples import Where, by_replicate, samples
 from mergesuite.judge.selection import selection
 from mergesuite.report import claims, controls
+from mergesuite.report.excerpts import excerpts
 from mergesuite.report.markup import Table, latex, markdown
 from mergesuite.report.wording import (
     LEAK,
@@ -246,5 +247,21 @@ def write(paper_folder: Path, profile: str, results: Path) -> list[Table]:
             file = results / "tables" / f"{table.name}.csv"
             frames.write_csv(to_write(file), table.numbers)
             store.write_text(to_write(file.with_suffix(".md")), markdown(table))
-            store.write_text(to_write(file.with_suffix(".tex")), latex(table))
+            store.write_text(
+                to_write(file.with_suffix(".tex")), latex(table, f"{jobs.name}-{table.name}")
+            )
     return made
+
+
+def write_for_paper(paper_folder: Path, profile: str, results: Path) -> Path:
+    """Write `for-paper/tables/SLUG-NAME.tex`: excerpts, to be printed; returns the folder."""
+    slug = paper_folder.name
+    jobs = Jobs(slug, profile, str(results))
+    run = Path(jobs.folder)
+    runs = collect.measured(jobs)
+    made = make(jobs.paper, runs, compare.read(run), read_controls(run))
+    folder = run / "for-paper" / "tables"
+    with sealed.describing(sealed.beside(folder)) as to_write:
+        for table in excerpts(jobs.paper, slug, profile, made):
+            store.write_text(to_write(folder / f"{table.name}.tex"), latex(table, table.name))
+    return folder

@@ -1,0 +1,54 @@
+"""Whoever has results but no torch can still judge them, draw them and read the page."""
+
+import json
+import os
+import subprocess
+import sys
+
+import report_fixture as fixture
+
+PROGRAM = """
+import json, sys
+
+class Refusing:
+    def find_spec(self, name, *rest):
+        if name.split(".")[0] in ("torch", "torchvision", "timm", "spikingjelly", "sklearn"):
+            raise ImportError(f"{name} is not installed here")
+
+sys.meta_path.insert(0, Refusing())
+from mergesuite import cli
+for words in json.loads(sys.argv[1]):
+    print(words[0], cli.run(words), file=sys.stderr)
+"""
+PAPER = ["--paper", "mega"]
+COMMANDS = [
+    ["compare", *PAPER],
+    ["tables", *PAPER],
+    ["tables", *PAPER, "--for-paper"],
+    ["figures", *PAPER, "--width", "double"],
+    ["figures", *PAPER],
+    ["report", "--papers", "mega"],
+    ["accept", *PAPER, "--only-pin"],
+    ["check", "--papers", "mega"],
+    ["verify", "results/laptop/mega"],
+    ["list"],
+    ["doctor", "mega", "--profile", "laptop"],
+]
+
+
+def test_results_are_judged_drawn_and_checked_where_torch_cannot_be_imported(tmp_path):
+    with fixture.made(tmp_path):
+        environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    environment["MERGESUITE_REPLICATIONS"] = str(tmp_path / "replications")
+
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(COMMANDS)],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.stderr.splitlines() == [f"{words[0]} 0" for words in COMMANDS]
+    run = tmp_path / "results/laptop"
+    assert len(list((run / "mega/figures").glob("*.svg"))) == 6
+    assert len(list((run / "mega/for-paper/double").glob("*.pdf"))) == 6
+    assert list((run / "mega/for-paper/tables").glob("mega-*.tex"))
+    assert "mega" in (run / "report/index.html").read_text()
