@@ -4,11 +4,13 @@ import re
 import shutil
 import subprocess
 
+import pandas as pd
 import pytest
 import report_fixture as fixture
 
+from mergesuite.experiment import spec
 from mergesuite.report import canvas, figures, tables, wording
-from mergesuite.report.excerpts import MOST
+from mergesuite.report.excerpts import EXCERPTS, MOST
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,15 @@ def test_the_parts_hold_each_subject_once_as_it_was_searched(printed):
     assert len(parts) > 1
     assert len(names) == len(set(names))
     assert {f"{entry}-{p}" for entry in fixture.GAINS for p in fixture.POPULATIONS} <= set(names)
+
+
+def test_a_subject_that_was_never_searched_so_is_there_under_what_it_has():
+    paper = spec.Paper.model_validate({k: v for k, v in fixture.SPEC.items() if k != "profiles"})
+    subjects = ["mega-clean-pair", "mega-clean-pair", "mega-clean-deep", "mega-pair", "mega-pair"]
+    treatments = ["keep", "re-estimate", "-", "keep", "re-estimate"]
+    table = pd.DataFrame({"subject": subjects, "batchnorm": treatments})
+
+    assert list(EXCERPTS["results"].keep(paper, table)) == [False, True, True, True, False]
 
 
 def test_a_caption_says_protocol_n_and_profile(printed):

@@ -93,7 +93,7 @@ def test_the_end_of_a_mean_and_the_best_parent_are_in_numbers_that_keep_apart(ma
     assert mean == pytest.approx(100 * np.mean(last), abs=0.051)
     assert parent == pytest.approx(100 * best.mean(), abs=0.051)
     places = [text.xy[1] for text in axis.texts]
-    assert abs(places[0] - places[1]) >= 0.149 * np.ptp(axis.get_ylim())
+    assert abs(places[0] - places[1]) >= 0.199 * np.ptp(axis.get_ylim())
 
 
 def test_no_two_lines_of_an_axis_share_a_colour_or_a_dash():

@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import report_fixture as fixture
 
@@ -20,13 +23,12 @@ from mergesuite import cli
 for words in json.loads(sys.argv[1]):
     print(words[0], cli.run(words), file=sys.stderr)
 """
+PAGE = (Path(__file__).parents[2] / "docs/in-a-paper.md").read_text(encoding="utf-8")
 PAPER = ["--paper", "mega"]
 COMMANDS = [
     ["compare", *PAPER],
     ["tables", *PAPER],
-    ["tables", *PAPER, "--for-paper"],
-    ["figures", *PAPER, "--width", "double"],
-    ["figures", *PAPER],
+    *[shlex.split(line)[1:] for line in re.findall(r"^mergesuite .*$", PAGE, re.M)],
     ["report", "--papers", "mega"],
     ["accept", *PAPER, "--only-pin"],
     ["check", "--papers", "mega"],
@@ -46,9 +48,10 @@ def test_results_are_judged_drawn_and_checked_where_torch_cannot_be_imported(tmp
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
+    assert [words[0] for words in COMMANDS].count("figures") == 1
     assert done.stderr.splitlines() == [f"{words[0]} 0" for words in COMMANDS]
     run = tmp_path / "results/laptop"
-    assert len(list((run / "mega/figures").glob("*.svg"))) == 6
+    assert f"{Path('results/laptop/mega/for-paper/double')}\n" in done.stdout
     assert len(list((run / "mega/for-paper/double").glob("*.pdf"))) == 6
     assert list((run / "mega/for-paper/tables").glob("mega-*.tex"))
     assert "mega" in (run / "report/index.html").read_text()

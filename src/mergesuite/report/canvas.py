@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from mergesuite.core import store
 from mergesuite.report.frame import GREY, INK
 
-WIDTHS = {"page": (5.2, 9.0), "double": (6.8, 8.0), "single": (3.3, 7.5)}
+WIDTHS = {"page": (5.0, 10.0), "double": (6.8, 8.5), "single": (3.3, 8.0)}
 """Inches and points of type: the page, which a phone makes narrower, and one or two columns."""
 FONTS = {False: ["DejaVu Sans", "sans-serif"], True: ["STIXGeneral", "serif"]}
 """Both come with matplotlib; STIX is a Times, as most journals are set in."""

@@ -5,11 +5,12 @@ repeat these texts word for word; tests/unit/test_captions.py holds both togethe
 """
 
 CAPTIONS = {
-    "reported": "Reported against measured. Diamonds: the paper's difference or factor. Grey: less "
-    "than the smallest effect of interest. Dots: measured, in the colour of the verdict below the "
-    "name, with the interval that decides it: all of one family of claims hold at once in 95 % of "
-    "studies. Squares: the held-out twin of a leaky search. An arrowhead with a number: a mean off "
-    "the scale; without: an interval that goes on.",
+    "reported": "Reported against measured. Diamonds: the paper's difference (subject "
+    "minus what it is against) or factor. Grey: less than the smallest effect of interest. "
+    "Dots: measured, in the colour of the verdict below the name, with the interval that "
+    "decides it: all of one family of claims hold at once in 95 % of studies. Squares: the "
+    "held-out twin of a leaky search. An arrowhead with a number: a mean off the scale; "
+    "without: an interval that goes on.",
     "leakage": "What a leak is worth. For each search that saw test images, under the BatchNorm "
     "treatment that it optimised: the gain of its twin on held-out images, what the leak adds over "
     "pairs of the same parents, and the leaky gain (hollow). Small dots: replicates; lines: 95 % t "

@@ -46,9 +46,9 @@ class Search:
         self.title = label_of(first.entry, self.leaky)
         self.place = f"on {first.split}, {first.batchnorm}"
         self.parent = self._parent(paper, runs, first) * scale
-        last = [row[np.isfinite(row)][-1] for row in self.values]
-        known = [x for x in (*last, self.parent) if np.isfinite(x)]
-        self.low, self.high = min(known), max(known)
+        last = [known[-1] for row in self.values if len(known := row[np.isfinite(row)])]
+        shown = [*last, *([self.parent] if np.isfinite(self.parent) else [])] or [0.0]
+        self.low, self.high = min(shown), max(shown)
 
     @staticmethod
     def _parent(paper: spec.Paper, runs: pd.DataFrame, first: Trace) -> float:
@@ -60,8 +60,11 @@ class Search:
         values = list(samples(runs, best, where).values()) if best else []
         return float(np.mean(values)) if values else np.nan
 
-    def draw(self, axis: Axes, height: float) -> None:
-        """Seeds thin, their mean thick as far as all of them go, on an axis of that height."""
+    def draw(self, axis: Axes, height: float, of: str = "") -> None:
+        """Seeds thin, their mean thick as far as all of them go, on an axis of that height.
+
+        `of` stands before its name.
+        """
         if len(self.values) > 1:
             axis.plot(self.steps, self.values.T, color=self.colour, lw=0.5, alpha=0.45)
         axis.plot(self.steps, self.mean, color=self.colour, ls="--" if self.leaky else "-", lw=1.8)
@@ -72,7 +75,7 @@ class Search:
             axis.axhline(self.parent, color=INK, ls=":", lw=1.2, label=PARENT)
             ends.append((np.array([self.parent]), INK))
         known = [(values[-1], colour) for values, colour in ends if len(values)]
-        places = apart([value for value, _ in known], 0.15 * height)
+        places = apart([value for value, _ in known], 0.2 * height)
         for (value, colour), place in zip(known, places, strict=True):
             digits = 1 if self.metric == "accuracy" else 3
             axis.annotate(
@@ -82,7 +85,7 @@ class Search:
             )  # fmt: skip
         if len(start := ends[0][0]) and start[0] < middle - height / 2:
             axis.plot([0.02], [0.04], "v", color=self.colour, ms=4, transform=axis.transAxes)
-        axis.set_title(f"{self.title}\n{self.place}", fontsize="small")
+        axis.set_title(f"{of}{self.title}\n{self.place}", fontsize="small")
 
 
 def heights(searches: Sequence[Search]) -> list[float]:

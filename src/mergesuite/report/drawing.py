@@ -14,7 +14,7 @@ import pandas as pd
 
 from mergesuite.judge.verdict import COLOURS
 from mergesuite.report.frame import GREY, INK, Frame, Interval, around
-from mergesuite.report.wording import LEAK, MINUS, TIMES, there
+from mergesuite.report.wording import LEAK, TIMES, there
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +86,7 @@ def claim_rows(axis: Axes, kind: str, rows: list[Row]) -> None:
     for y, (row, on_axis) in enumerate(zip(rows, found, strict=True)):
         _claim(axis, frame, y, on_axis, COLOURS[row["verdict"]])
         axis.annotate(
-            row["verdict"], (0, y), (-4, -1), ha="right", va="top", fontsize="x-small",
+            row["verdict"], (0, y), (-4, -1), ha="right", va="top", fontsize="small",
             xycoords=axis.get_yaxis_transform(), textcoords="offset points",
             color=COLOURS[row["verdict"]],
         )  # fmt: skip
@@ -159,9 +159,8 @@ class Factors(Frame):
 def _axis_name(kind: str) -> str:
     if kind == "factor":
         return "factor in favour of the claim (log scale)"
-    if kind == "accuracy":
-        return f"difference in accuracy (points), subject {MINUS} against"
-    return f"difference in {kind.replace('_', ' ')}, subject {MINUS} against"
+    of = "accuracy (points)" if kind == "accuracy" else kind.replace("_", " ")
+    return f"difference in {of}"
 
 
 def waterfall(axis: Axes, row: Row, twin: pd.Series, leaky: pd.Series) -> None:

@@ -22,7 +22,26 @@ from mergesuite.report.wording import LEAK, LEAK_NOTE, MINUS, TIMES, there
 MOST = 10
 """Rows of a table."""
 
-Keep = Callable[[spec.Paper, dict], bool]
+Keep = Callable[[spec.Paper, pd.DataFrame], pd.Series]
+"""Which rows of the numbers of a table are printed."""
+
+
+def _all(paper: spec.Paper, rows: pd.DataFrame) -> pd.Series:
+    return pd.Series(True, index=rows.index)
+
+
+def _compared(paper: spec.Paper, rows: pd.DataFrame) -> pd.Series:
+    return rows["difference"].map(there)
+
+
+def _as_searched(paper: spec.Paper, rows: pd.DataFrame) -> pd.Series:
+    """Each subject under the treatment it was searched or picked under, or the only one it has."""
+    known = paper.all_subjects()
+    parts = rows["subject"].map(lambda name: known.get(str(name)))
+    wanted = [paper.methods[p[0]].fitness.batchnorm if p else "keep" for p in parts]
+    found = rows["batchnorm"] == pd.Series(wanted, index=rows.index)
+    without = ~found.groupby(rows["subject"]).transform("any")
+    return found | (without & ~rows["subject"].duplicated())
 
 
 @dataclass(frozen=True)
@@ -30,17 +49,9 @@ class Excerpt:
     """What of a table is printed: its columns, the rows to keep, and what divides it."""
 
     columns: Sequence[str]
-    keep: Keep = lambda paper, row: True
+    keep: Keep = _all
     divide: Sequence[str] = ()
     notes: Sequence[str] = ()
-
-
-def _as_searched(paper: spec.Paper, row: dict) -> bool:
-    """Whether a row is of the treatment that its entry was searched or picked under."""
-    parts = paper.all_subjects().get(str(row["subject"]))
-    if parts is None:
-        return row["batchnorm"] in ("keep", "-")
-    return row["batchnorm"] in (paper.methods[parts[0]].fitness.batchnorm, "-")
 
 
 EXCERPTS = {
@@ -53,7 +64,7 @@ EXCERPTS = {
     ),
     "reported": Excerpt(
         ("claim", "reported", "measured", "level", "n", "verdict"),
-        lambda paper, row: there(row["difference"]), ("family",),
+        _compared, ("family",),
         notes=(
             f"Differences in points, or in the unit of the metric, and factors ({TIMES}). The "
             "intervals of one family of claims hold all at once in 95 % of studies.",
@@ -69,7 +80,7 @@ EXCERPTS = {
     ),
     "leakage": Excerpt(
         ("subject", "BatchNorm", "gain of the twin", "the leak adds", "leaky gain", "n"),
-        lambda paper, row: _as_searched(paper, row),
+        _as_searched,
         notes=(
             "Gains over the best parent in points with 95 % t interval over n pairs; the twin is "
             "the same search on held-out images.",
@@ -99,11 +110,9 @@ def excerpts(paper: spec.Paper, slug: str, profile: str, tables: list[Table]) ->
 def _parts(paper: spec.Paper, profile: str, table: Table, excerpt: Excerpt) -> Iterator[Table]:
     """One or more tables of at most `MOST` rows, which together hold what the excerpt keeps."""
     numbers = table.numbers.reset_index(drop=True)
-    kept = [i for i, row in enumerate(numbers.to_dict("records")) if excerpt.keep(paper, row)]
-    if not kept:
+    if not len(numbers) or not len(numbers := numbers[excerpt.keep(paper, numbers)]):
         return
-    numbers = numbers.iloc[kept]
-    shown = table.shown.iloc[kept].set_axis(numbers.index)
+    shown = table.shown.reset_index(drop=True)
     groups = (
         numbers.groupby(list(excerpt.divide), sort=False) if excerpt.divide else [("", numbers)]
     )

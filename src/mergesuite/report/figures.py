@@ -41,15 +41,14 @@ def fitness(jobs: Jobs, runs: pd.DataFrame, canvas: Canvas = PAGE) -> Figure:
     if not found:
         return canvas.words("No search has left a trace yet: run `mergesuite merge` first.")
     searches = {key: curves.Search(jobs.paper, runs, seeds) for key, seeds in found.items()}
-    columns = 2 if canvas.width == "single" else 3
+    columns = 3 if canvas.width == "double" else 2
     rows = math.ceil(len(searches) / columns)
-    figure, axes = canvas.panels([1.35] * rows, columns)
+    figure, axes = canvas.panels([1.45] * rows, columns)
     several = len({population for population, _, _ in searches}) > 1
     metrics = [metric for _, metric, _ in searches]
     tall = curves.heights([*searches.values()])
     for i, ((population, metric, _), search) in enumerate(searches.items()):
-        search.title = f"{population}: {search.title}" if several else search.title
-        search.draw(axes[i], tall[i])
+        search.draw(axes[i], tall[i], f"{population}: " if several else "")
         axes[i].locator_params(axis="x", nbins=3)
         axes[i].locator_params(axis="y", nbins=4)
         if i % columns == 0 or metric != metrics[i - 1]:
@@ -97,7 +96,7 @@ def gains_strip(paper: spec.Paper, runs: pd.DataFrame, canvas: Canvas = PAGE) ->
     parts = {name: part for name, part in table.groupby("population", sort=False)}
     if not parts:
         return canvas.words("No merged network has been measured next to its best parent yet.")
-    heights = [0.65 + 0.34 * part["entry"].nunique() for part in parts.values()]
+    heights = [0.7 + 0.37 * part["entry"].nunique() for part in parts.values()]
     figure, axes = canvas.panels(heights)
     for axis, (population, part) in zip(axes, parts.items(), strict=True):
         drawing.strip(axis, part, points[points["population"] == population])
@@ -121,7 +120,7 @@ def reported(verdicts: pd.DataFrame, canvas: Canvas = PAGE) -> Figure:
     words = " ".join(f"{word.capitalize()}: {', '.join(names)}." for word, names in without.items())
     if not kinds:
         return canvas.words(words)
-    figure, axes = canvas.panels([0.5 + 0.36 * len(rows) for rows in kinds.values()])
+    figure, axes = canvas.panels([0.55 + 0.42 * len(rows) for rows in kinds.values()])
     for axis, (kind, some) in zip(axes, kinds.items(), strict=True):
         drawing.claim_rows(axis, kind, some)
     below = "\n".join(textwrap.wrap(words, canvas.letters, break_on_hyphens=False))
@@ -145,7 +144,7 @@ def leaks(paper: spec.Paper, runs: pd.DataFrame, canvas: Canvas = PAGE) -> Figur
         return canvas.words("No leaky search was run beside a held-out twin.")
     points = gain_points(paper, runs)
     points = points[points["against"] == "best-parent"]
-    figure, axes = canvas.panels([1.45] * len(table))
+    figure, axes = canvas.panels([1.55] * len(table))
     for axis, row in zip(axes, table, strict=True):
         at = points[points["batchnorm"] == row["batchnorm"]]
         twin, leaky = (at[at["subject"] == row[name]]["gain"] for name in ("twin", "subject"))
@@ -162,7 +161,7 @@ def null(paper: spec.Paper, runs: pd.DataFrame, canvas: Canvas = PAGE) -> Figure
         return canvas.words("No search for accuracy was run.")
     table = table.sort_values("null", ascending=False, kind="stable")
     parts = {name: part for name, part in table.groupby("population", sort=False)}
-    figure, axes = canvas.panels([0.65 + 0.3 * len(part) for part in parts.values()])
+    figure, axes = canvas.panels([0.7 + 0.34 * len(part) for part in parts.values()])
     for axis, (population, part) in zip(axes, parts.items(), strict=True):
         drawing.calibration_rows(axis, part)
         axis.set(title=population, xlabel=GAIN)

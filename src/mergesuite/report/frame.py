@@ -73,7 +73,7 @@ class Frame:
         axis.annotate(
             f"{name} {self._number(mean)}".strip(), (border, y), (6 * inward, 0),
             textcoords="offset points", ha="left" if inward > 0 else "right",
-            va="center_baseline", color=colour, fontsize="x-small", zorder=5,
+            va="center_baseline", color=colour, fontsize="small", zorder=5,
             bbox={"fc": "white", "ec": "none", "pad": 0.6},
         )  # fmt: skip
 
