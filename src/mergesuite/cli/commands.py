@@ -138,6 +138,13 @@ def _report(options: Namespace) -> None:
     page.write(folders, options.profile, options.results, out)
 
 
+def _findings(options: Namespace) -> None:
+    from mergesuite.judge import findings
+
+    for line in findings.lines(_papers(options), options.profile, options.results):
+        print(line)
+
+
 def _check(options: Namespace) -> None:
     from mergesuite.judge import expected
 
@@ -187,9 +194,10 @@ def _doctor(options: Namespace) -> None:
 
 
 def _verify(options: Namespace) -> None:
-    from mergesuite.cli import verify
+    from mergesuite.cli import rerun, verify
 
-    verify.show(options.folder)
+    is_run = (options.folder / sealed.RUN).is_file()
+    (rerun if is_run else verify).show(options.folder)
 
 
 def _new_paper(options: Namespace) -> None:
@@ -238,6 +246,7 @@ COMMANDS = {
     "tables": _tables,
     "figures": _figures,
     "report": _report,
+    "findings": _findings,
     "check": _check,
     "accept": _accept,
     "plan-study": _plan_study,
