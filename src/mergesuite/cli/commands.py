@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import re
 import shlex
 import shutil
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 
 from mergesuite.core import provenance, sealed, store
@@ -29,6 +31,12 @@ def run(options: Namespace) -> None:
 
 def _said(options: Namespace) -> str:
     return shlex.join(["mergesuite", *options.words])
+
+
+def _print(lines: Iterable[str]) -> None:
+    """Print what came out; of several processes of one run the first does."""
+    if os.environ.get("RANK", "0") == "0":
+        print(*lines, sep="\n")
 
 
 def _data(options: Namespace) -> None:
@@ -57,6 +65,7 @@ def _train(options: Namespace) -> None:
     recipe = checked(Recipe, flags.pairs(options.set, "--set"), "--set")
     network, data = flags.read(Network, options), flags.read(Data, options)
     start = _weights(options.start) if options.start else None
+    from mergesuite.cli import outcome
     from mergesuite.stages import train
 
     train.run(
@@ -64,12 +73,14 @@ def _train(options: Namespace) -> None:
         seed=options.seed, out=options.out, start=start, device=options.device,
         command=_said(options), force=options.force,
     )  # fmt: skip
+    _print(outcome.of_run(options.out))
 
 
 def _merge(options: Namespace) -> None:
     how = flags.read(Merge, options)
     network, data = flags.read(Network, options), flags.read(Data, options)
     parents = [_weights(file) for file in options.parents]
+    from mergesuite.cli import outcome
     from mergesuite.stages import merge
 
     merge.run(
@@ -77,16 +88,19 @@ def _merge(options: Namespace) -> None:
         seed=options.seed, out=options.out, budget_of=options.budget_of, device=options.device,
         command=_said(options), force=options.force,
     )  # fmt: skip
+    _print(outcome.of_run(options.out))
 
 
 def _evaluate(options: Namespace) -> None:
     asked = _others(options.on)
+    from mergesuite.cli import outcome
     from mergesuite.stages import evaluate
 
     evaluate.run(
         options.runs, out=options.out, population=options.population, others=asked,
         device=options.device,
     )  # fmt: skip
+    _print(outcome.of_table(options.out))
 
 
 def _others(words: list[str]) -> dict[str, Other]:
@@ -220,19 +234,16 @@ def _new_paper(options: Namespace) -> None:
 
 
 def _list(options: Namespace) -> None:
-    from tabulate import tabulate
+    from mergesuite.cli import catalogue, listing
 
-    from mergesuite.cli import listing
-
-    wanted = [options.what] if options.what else [*listing.LISTS]
-    tables = {what: listing.LISTS[what]() for what in wanted}
     if options.json:
+        wanted = [options.what] if options.what else [*listing.LISTS]
+        tables = {what: listing.LISTS[what]() for what in wanted}
         print(json.dumps(tables[options.what] if options.what else tables, indent=2))
         return
-    for what, rows in tables.items():
-        print(f"{what}\n{tabulate(rows, headers='keys', maxcolwidths=48)}\n")
-        if what in listing.OTHERS:
-            print(f"{listing.OTHERS[what]}\n")
+    # `methods` shows the controls too.
+    wanted = [options.what] if options.what else [w for w in listing.LISTS if w != "controls"]
+    print(*catalogue.lines(wanted, shutil.get_terminal_size().columns), sep="\n")
 
 
 COMMANDS = {

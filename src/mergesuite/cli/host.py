@@ -69,7 +69,11 @@ def open_folder() -> Path:
 def ask(words: list[str]) -> int | None:
     """The status of a command that the host ran, or None where there is none to run it."""
     folder = Path(os.environ.get(VARIABLE, ""))
-    if not os.environ.get(VARIABLE) or not (folder / scratch.OWNER).is_file() or "RANK" in os.environ:
+    if (
+        not os.environ.get(VARIABLE)
+        or not (folder / scratch.OWNER).is_file()
+        or "RANK" in os.environ
+    ):
         return None
     request = {
         "words": words,
