@@ -214,6 +214,16 @@ def _verify(options: Namespace) -> None:
     (rerun if is_run else verify).show(options.folder)
 
 
+def _rocrate(options: Namespace) -> None:
+    from mergesuite.report import crate
+
+    folders = [config.folder_of(name) for name in _papers(options)]
+    count = crate.write(
+        folders, options.profile, options.results, options.out, options.organisation
+    )
+    print(f"{options.out}: {count} files and ro-crate-metadata.json")
+
+
 def _new_paper(options: Namespace) -> None:
     if reason := config.no_name(options.name):
         raise UserError(reason)
@@ -262,6 +272,7 @@ COMMANDS = {
     "accept": _accept,
     "plan-study": _plan_study,
     "verify": _verify,
+    "rocrate": _rocrate,
     "doctor": _doctor,
     "new-paper": _new_paper,
 }
