@@ -164,3 +164,46 @@ def test_check_accepts_what_it_measured_and_notices_a_drift(finished):
     file.write_bytes(shipped)
     assert drifted.returncode == 1
     assert "tolerance" in drifted.stderr
+
+
+def test_a_run_ends_with_the_findings_and_the_page(finished):
+    said = (finished / "said.txt").read_text()
+    printed = mergesuite(finished, "findings", "--papers", "mega", "--profile", "smoke").stdout
+    end = said[said.index("findings, profile smoke:") :].splitlines()
+    assert end[1] == f"  {printed.strip()}"
+    assert end[2] == "  page: results/smoke/report/mega.html"
+    dry = snakemake(finished, "-n", "--forcerun", "report", "--", "mega", "--config",
+                    "profile=smoke")  # fmt: skip
+    assert "findings" not in dry.stderr + dry.stdout
+    log = (finished / "results/smoke/mega/logs/merge/mega-clean-pair/s0.log").read_text()
+    assert "evaluations, best" in log
+    assert "weights: " in log
+    assert "\r" not in log
+
+
+def test_a_failure_ends_with_the_job_its_reason_and_what_to_do(finished, tmp_path):
+    copy = tmp_path / "c"
+    shutil.copytree(finished, copy, symlinks=True)
+    (copy / "results/smoke/mega/runs.csv").write_text("damaged")
+    done = snakemake(copy, "results/smoke/mega/verdicts.csv", check=False)
+    assert done.returncode == 1
+    end = done.stderr[done.stderr.index("failed: 1 job") :].splitlines()
+    assert end[1].startswith("  compare mega: results/smoke/mega/runs.csv is not the file")
+    assert "run the same command" in end[2]
+
+
+def test_verdicts_for_programs_know_the_runs_behind_them(finished):
+    folder = finished / "results/smoke/mega"
+    document = json.loads((folder / "verdicts.json").read_text())
+    claim = next(c for c in document["claims"] if c["subject"] == "mega-clean-pair")
+    record = json.loads((folder / "merge/mega-clean-pair/s0/run.json").read_text())
+    assert record["spec"] in claim["specs"]
+    assert record["code"] in claim["code"]
+    (place,) = claim["environments"]
+    assert document["environments"][place]["torch"] == record["versions"]["torch"]
+
+
+def test_a_run_of_the_workflow_comes_out_the_same_again(finished):
+    done = mergesuite(finished, "verify", "results/smoke/mega/merge/mega-clean-pair/s1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("equal: model.safetensors, trace.csv")

@@ -36,15 +36,15 @@ def well(jobs: Iterable[Any], results: Path, folder: Path | None = None) -> list
 
 def badly(failed: Iterable[Any]) -> list[str]:
     """What failed, why by the last line of its log, and what to do next."""
-    jobs = sorted({job for one in failed for job in getattr(one, "jobs", [one])}, key=_name)
+    jobs = sorted((job for one in failed for job in getattr(one, "jobs", [one])), key=_name)
     if not jobs:
         return ["stopped before the end; what is finished stays: the same command goes on"]
     said = [f"failed: {len(jobs)} job{'s' * (len(jobs) > 1)}"]
     for job in jobs[:SHOWN]:
         log = Path(str(job.log[0])) if job.log else None
         said.append(f"  {_name(job)}: {_why(log)}")
-    if more := len(jobs) - SHOWN if len(jobs) > SHOWN else 0:
-        said.append(f"  and {more} more")
+    if len(jobs) > SHOWN:
+        said.append(f"  and {len(jobs) - SHOWN} more")
     return [*said, "what is finished stays: mend what these lines name, and run the same command"]
 
 

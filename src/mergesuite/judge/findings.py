@@ -40,7 +40,7 @@ def line(paper: spec.Paper, rows: Sequence[Row]) -> str:
     decided = sum(row["verdict"] in DECIDED for row in own)
     open_ = sum(row["verdict"] == CANNOT_TELL for row in own)
     if not decided + open_:
-        return "none of its claims is measured at this profile"
+        return "none of its claims can be judged at this size"
     holds = sum(row["verdict"] in HOLDS for row in own)
     count = f"{holds} of {decided + open_} claims {'holds' if holds == 1 else 'hold'}"
     parts = [f"{count}, {open_} open" if open_ else count]

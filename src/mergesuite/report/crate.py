@@ -25,7 +25,7 @@ MORE = ("tables/*.csv", "tables/*.tex", "figures/*.pdf")
 OF_RUNS = (sealed.RUN, "trace.csv", "curve.csv")
 SPEC = ("paper.yaml", "reported.csv", "README.md")
 START = (1980, 1, 1, 0, 0, 0)
-"""The date of every entry of a zip: the first that there is. When a file was made is in the JSON."""
+"""The date of every entry of a zip, the first that there is: the JSON says when a file was made."""
 
 Files = dict[str, Path]
 """Place in the crate -> file."""
