@@ -11,7 +11,10 @@ BAD_PATH = {
     errno.ELOOP, errno.EINVAL,
 }  # fmt: skip
 """What the system says of a path that somebody can spell better; the rest is the machine's."""
-NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+NO_MEMORY = (
+    "out of memory", "can't allocate memory", "not enough memory", "alloc_failed",
+    "size calculation overflowed",
+)  # fmt: skip
 """How torch and what it calls say so, in lower case."""
 
 

@@ -360,6 +360,7 @@ def write_run(
         "command": f"mergesuite merge --method {entry} --seed {seed} --out out",
         "seed": seed,
         "spec": spec or jobs.spec(subject, seed),
+        "code": "fedcba987654",
         "commit": "abcdef012345",
         "dirty": False,
         "device": "cpu: made up",

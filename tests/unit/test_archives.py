@@ -1,7 +1,9 @@
 """Published data sets on files of their formats that are made here; the real ones: contracts."""
 
 import io
+import platform
 import struct
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -86,6 +88,14 @@ def test_an_archive_is_unpacked_whole_and_dropped(tmp_path: Path):
     archives._unpack(archive, tmp_path / "set")
     assert (tmp_path / "set" / "batch").read_bytes() == b"abc"
     assert [file.name for file in tmp_path.iterdir()] == ["set"]
+
+
+def test_what_a_killed_unpacking_left_is_swept_by_the_next(tmp_path: Path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = tmp_path / f".set.{platform.node()}.{ended.pid}.part"
+    (left / "set").mkdir(parents=True)
+    test_an_archive_is_unpacked_whole_and_dropped(tmp_path)
 
 
 def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path):

@@ -280,6 +280,37 @@ def test_every_command_has_help_with_an_example(capsys):
         assert f"example: mergesuite {name}" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize(
+    ("words", "limit"),
+    [
+        (["train", "--set", "epochs=1000000000000"], "1000000"),
+        (["train", "--set", f"batch={10**30}"], "1000000"),
+        (["train", "--set", f"cycles={10**30}"], "1e+09"),
+        (["train", "--set", "lr=1e300"], "1e+30"),
+        (["train", "--set", "colour_jitter=[1e299, 0, 0, 0.1]"], "1e+30"),
+        (["merge", "--method", "mega", "--set", "population=100000000"], "10000"),
+        (["merge", "--method", "mega", "--set", f"population={10**18}"], "1e+09"),
+        (["merge", "--method", "mega", "--set", f"generations={10**18}"], "1e+09"),
+        (["merge", "--method", "sa-shade", "--set", "memory=999999999"], "1000000"),
+        (["merge", "--method", "mega", "--fitness", f"images={10**18}"], "1e+09"),
+        (["train", "--option", f"width={10**18}"], "1e+09"),
+    ],
+)
+def test_a_setting_that_no_machine_can_mean_names_its_limit(words, limit, capsys, tmp_path):
+    parents = ["--parents", "a", "b"] if words[0] == "merge" else []
+    message = refused(capsys, *words, *PROBLEM, *parents, "--seed", 0, "--out", tmp_path / "x")
+    assert limit in message
+    key = words[-1].partition("=")[0]
+    assert f"{key}: " in message
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["resnet8-w100000", "resnet100000", "sew-resnet18-w100000"])
+def test_a_network_has_no_size_that_no_machine_can_build(name, capsys, tmp_path):
+    words = ["--data", "digits", "--seed", 0, "--out", tmp_path / "x"]
+    assert name in refused(capsys, "train", "--model", name, *words)
+
+
 @pytest.mark.parametrize("what", ["papers", "methods", "models", "datasets", "controls"])
 def test_list_is_readable_by_programs(what, capsys):
     assert call("list", what, "--json") == 0

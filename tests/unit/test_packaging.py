@@ -17,7 +17,7 @@ UNPACKED = shutil.ignore_patterns("__pycache__", "*.egg-info")
 def installed(tmp_path_factory):
     """The content of the wheel, unpacked."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("src", "replications"):
+    for name in ("src", "replications", "workflow/schemas"):
         shutil.copytree(ROOT / name, source / name, ignore=UNPACKED)
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -43,6 +43,12 @@ def test_every_paper_is_in_it(installed):
     there = files(installed / "mergesuite" / "replications", ".yaml", ".csv", ".md")
 
     assert files(ROOT / "replications", ".yaml", ".csv", ".md") == there
+
+
+def test_the_schemas_are_in_it(installed):
+    there = files(installed / "mergesuite" / "schemas", ".json")
+
+    assert {str(file) for file in there} == {"paper.schema.json", "verdicts.schema.json"}
 
 
 def run(installed, folder, *words, **environment):

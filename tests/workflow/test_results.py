@@ -1,12 +1,15 @@
 """What a run leaves, and what runs again."""
 
+import hashlib
 import json
 import os
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from study import (
     ROOT,
     SMOKE,
@@ -164,3 +167,132 @@ def test_check_accepts_what_it_measured_and_notices_a_drift(finished):
     file.write_bytes(shipped)
     assert drifted.returncode == 1
     assert "tolerance" in drifted.stderr
+
+
+def test_a_run_ends_with_the_findings_and_the_page(finished):
+    said = (finished / "said.txt").read_text()
+    printed = mergesuite(finished, "findings", "--papers", "mega", "--profile", "smoke").stdout
+    end = said[said.index("findings, profile smoke:") :].splitlines()
+    assert end[1] == f"  {printed.strip()}"
+    assert end[2] == "  page: results/smoke/report/mega.html"
+    dry = snakemake(finished, "-n", "--forcerun", "report", "--", "mega", "--config",
+                    "profile=smoke")  # fmt: skip
+    assert "findings" not in dry.stderr + dry.stdout
+    log = (finished / "results/smoke/mega/logs/merge/mega-clean-pair/s0.log").read_text()
+    assert "evaluations, best" in log
+    assert "weights: " in log
+    assert "\r" not in log
+
+
+def test_a_failure_ends_with_the_job_its_reason_and_what_to_do(finished, tmp_path):
+    copy = tmp_path / "c"
+    shutil.copytree(finished, copy, symlinks=True)
+    (copy / "results/smoke/mega/runs.csv").write_text("damaged")
+    done = snakemake(copy, "results/smoke/mega/verdicts.csv", check=False)
+    assert done.returncode == 1
+    end = done.stderr[done.stderr.index("failed: 1 job") :].splitlines()
+    assert end[1].startswith("  compare mega: results/smoke/mega/runs.csv is not the file")
+    assert "run the same command" in end[2]
+
+
+def test_verdicts_for_programs_know_the_runs_behind_them(finished):
+    folder = finished / "results/smoke/mega"
+    document = json.loads((folder / "verdicts.json").read_text())
+    claim = next(c for c in document["claims"] if c["subject"] == "mega-clean-pair")
+    record = json.loads((folder / "merge/mega-clean-pair/s0/run.json").read_text())
+    assert record["spec"] in claim["specs"]
+    assert record["code"] in claim["code"]
+    (place,) = claim["environments"]
+    assert document["environments"][place]["torch"] == record["versions"]["torch"]
+
+
+def test_the_commands_of_the_page_on_results_work(finished):
+    text = (ROOT / "docs/results.md").read_text()
+    commands = [line for block in re.findall(r"```sh\n(.*?)```", text, re.S)
+                for line in block.splitlines()]  # fmt: skip
+    assert [command.split()[1] for command in commands] == ["findings", "verify", "rocrate"]
+    said = [mergesuite(finished, *command.split()[1:]) for command in commands]
+    assert [done.returncode for done in said] == [0, 0, 0], [done.stderr for done in said]
+    assert said[1].stdout.startswith("equal: model.safetensors, trace.csv")
+
+
+@pytest.fixture(scope="module")
+def crate(finished, tmp_path_factory):
+    """The results of MeGA as an RO-Crate, and its entities by id."""
+    out = tmp_path_factory.mktemp("crate") / "mega"
+    words = ("rocrate", "--profile", "smoke", "--papers", "mega", "--out")
+    done = mergesuite(finished, *words, out)
+    assert done.returncode == 0, done.stderr
+    graph = json.loads((out / "ro-crate-metadata.json").read_text())["@graph"]
+    assert len({entity["@id"] for entity in graph}) == len(graph)
+    for name in ("a.zip", "b.zip"):
+        assert mergesuite(finished, *words, out.parent / name).returncode == 0
+    assert (out.parent / "a.zip").read_bytes() == (out.parent / "b.zip").read_bytes()
+    refused = mergesuite(finished, *words, out)
+    assert (refused.returncode, "already" in refused.stderr) == (2, True)
+    return out, {entity["@id"]: entity for entity in graph}
+
+
+def links(entity):
+    """What an entity refers to; RO-Crate wants single links without a list, and nothing nested."""
+    for key, value in entity.items():
+        assert not (isinstance(value, list) and len(value) == 1), key
+        for part in value if isinstance(value, list) else [value]:
+            assert isinstance(part, str) or set(part) == {"@id"}, key
+            if isinstance(part, dict):
+                yield part["@id"]
+
+
+def test_a_crate_describes_each_of_its_files(crate):
+    folder, entities = crate
+    there = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    described = {name for name, entity in entities.items() if entity["@type"] == "File"}
+    assert described == there - {"ro-crate-metadata.json"}
+    assert {part["@id"] for part in entities["./"]["hasPart"]} == described
+    for name in described:
+        content = (folder / name).read_bytes()
+        assert entities[name]["sha256"] == hashlib.sha256(content).hexdigest()
+        assert entities[name]["contentSize"] == str(len(content))
+    assert {"mega/verdicts.json", "mega/figures/gains.pdf", "mega/tables/results.tex",
+            "mega/paper.yaml", "mega/merge/mega-clean-pair/s0/trace.csv"} <= described  # fmt: skip
+    assert not any(name.endswith(".safetensors") for name in there)
+    with zipfile.ZipFile(folder.parent / "a.zip") as packed:
+        assert set(packed.namelist()) == there
+        assert packed.read("mega/verdicts.json") == (folder / "mega/verdicts.json").read_bytes()
+
+
+def test_a_crate_says_what_was_run_with_what(crate):
+    folder, entities = crate
+    descriptor, root = entities["ro-crate-metadata.json"], entities["./"]
+    assert descriptor["about"] == {"@id": "./"}
+    assert descriptor["conformsTo"] == {"@id": "https://w3id.org/ro/crate/1.1"}
+    assert root["conformsTo"]["@id"] in entities
+    assert all(root[key] for key in ("name", "description", "datePublished", "license"))
+    outside = {link for entity in entities.values() for link in links(entity)} - entities.keys()
+    assert outside == {"https://w3id.org/ro/crate/1.1"}
+    actions = {name: e for name, e in entities.items() if e["@type"] == "CreateAction"}
+    assert {link["@id"] for link in root["mentions"]} == actions.keys()
+    assert len(actions) == len(list(folder.rglob("run.json"))) + 1
+    merge = actions["#run-mega-merge-mega-clean-pair-s0"]
+    record = json.loads((folder / "mega/merge/mega-clean-pair/s0/run.json").read_text())
+    assert merge["description"] == record["command"]
+    assert record["commit"] in entities[merge["instrument"]["@id"]]["softwareVersion"]
+    read = {link["@id"] for link in merge["object"]}
+    assert {"mega/train/resnet56/s0/run.json", "mega/train/resnet56/s1/run.json"} <= read
+    assert {"@id": "mega/verdicts.json"} in actions["#compare-mega"]["result"]
+    assert entities[root["citation"]["@id"]]["@type"] == "ScholarlyArticle"
+
+
+def test_a_crate_is_valid_by_the_validator(crate):
+    """Where roc-validator is installed, and can fetch the contexts that it reads."""
+    services = pytest.importorskip("rocrate_validator.services")
+    models = pytest.importorskip("rocrate_validator.models")
+    settings = services.ValidationSettings(
+        rocrate_uri=str(crate[0]), profile_identifier="process-run-crate-0.5",
+        requirement_severity=models.Severity.REQUIRED,
+    )  # fmt: skip
+    try:
+        result = services.validate(settings)
+    except OSError as error:
+        pytest.skip(f"no network: {error}")
+    assert not result.has_issues(), [issue.message for issue in result.get_issues()]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from mergesuite.cli import doctor, host, locks, queue
+from mergesuite.cli import doctor, ending, host, locks, queue
 from mergesuite.core import digests, provenance
 from mergesuite.errors import UserError
 from mergesuite.experiment import config as settings

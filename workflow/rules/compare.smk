@@ -31,6 +31,7 @@ rule compare:
             category="{paper}",
             caption="../report/verdicts.rst",
         ),
+        document=f"{RUN}/verdicts.json",
         gains=f"{RUN}/gains.csv",
         leakage=f"{RUN}/leakage.csv",
         calibration=f"{RUN}/calibration.csv",

@@ -15,7 +15,7 @@ rule merge:
         code=ask(lambda jobs, w: jobs.code(w.subject)),
     shell:
         "mergesuite merge {params.arguments} --seed {wildcards.seed}"
-        f" --out {RUN_QUOTED}/merge/{{wildcards.subject}}/s{{wildcards.seed}} 2> {{log:q}}"
+        f" --out {RUN_QUOTED}/merge/{{wildcards.subject}}/s{{wildcards.seed}} > {{log:q}} 2>&1"
 
 
 rule evaluate:
@@ -33,4 +33,4 @@ rule evaluate:
         arguments=ask(lambda jobs, w: jobs.evaluate_arguments(w.group, int(w.seed))),
         code=ask(lambda jobs, w: jobs.evaluate_code(w.group)),
     shell:
-        "mergesuite evaluate {params.arguments}" " --out {output.csv:q} 2> {log:q}"
+        "mergesuite evaluate {params.arguments}" " --out {output.csv:q} > {log:q} 2>&1"

@@ -28,4 +28,4 @@ rule train:
         code=ask(lambda jobs, w: jobs.code(w.model)),
     shell:
         "mergesuite train {params.arguments} --seed {wildcards.seed}"
-        f" --out {RUN_QUOTED}/train/{{wildcards.model}}/s{{wildcards.seed}} 2> {{log:q}}"
+        f" --out {RUN_QUOTED}/train/{{wildcards.model}}/s{{wildcards.seed}} > {{log:q}} 2>&1"

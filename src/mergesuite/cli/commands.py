@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import re
 import shlex
 import shutil
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 
 from mergesuite.core import provenance, sealed, store
@@ -29,6 +31,12 @@ def run(options: Namespace) -> None:
 
 def _said(options: Namespace) -> str:
     return shlex.join(["mergesuite", *options.words])
+
+
+def _print(lines: Iterable[str]) -> None:
+    """Print what came out; of several processes of one run the first does."""
+    if os.environ.get("RANK", "0") == "0":
+        print(*lines, sep="\n")
 
 
 def _data(options: Namespace) -> None:
@@ -57,6 +65,7 @@ def _train(options: Namespace) -> None:
     recipe = checked(Recipe, flags.pairs(options.set, "--set"), "--set")
     network, data = flags.read(Network, options), flags.read(Data, options)
     start = _weights(options.start) if options.start else None
+    from mergesuite.cli import outcome
     from mergesuite.stages import train
 
     train.run(
@@ -64,12 +73,14 @@ def _train(options: Namespace) -> None:
         seed=options.seed, out=options.out, start=start, device=options.device,
         command=_said(options), force=options.force,
     )  # fmt: skip
+    _print(outcome.of_run(options.out))
 
 
 def _merge(options: Namespace) -> None:
     how = flags.read(Merge, options)
     network, data = flags.read(Network, options), flags.read(Data, options)
     parents = [_weights(file) for file in options.parents]
+    from mergesuite.cli import outcome
     from mergesuite.stages import merge
 
     merge.run(
@@ -77,16 +88,19 @@ def _merge(options: Namespace) -> None:
         seed=options.seed, out=options.out, budget_of=options.budget_of, device=options.device,
         command=_said(options), force=options.force,
     )  # fmt: skip
+    _print(outcome.of_run(options.out))
 
 
 def _evaluate(options: Namespace) -> None:
     asked = _others(options.on)
+    from mergesuite.cli import outcome
     from mergesuite.stages import evaluate
 
     evaluate.run(
         options.runs, out=options.out, population=options.population, others=asked,
         device=options.device,
     )  # fmt: skip
+    _print(outcome.of_table(options.out))
 
 
 def _others(words: list[str]) -> dict[str, Other]:
@@ -146,6 +160,13 @@ def _report(options: Namespace) -> None:
     page.write(folders, options.profile, options.results, out)
 
 
+def _findings(options: Namespace) -> None:
+    from mergesuite.judge import findings
+
+    for line in findings.lines(_papers(options), options.profile, options.results):
+        print(line)
+
+
 def _check(options: Namespace) -> None:
     from mergesuite.judge import expected
 
@@ -195,9 +216,20 @@ def _doctor(options: Namespace) -> None:
 
 
 def _verify(options: Namespace) -> None:
-    from mergesuite.cli import verify
+    from mergesuite.cli import rerun, verify
 
-    verify.show(options.folder)
+    is_run = (options.folder / sealed.RUN).is_file()
+    (rerun if is_run else verify).show(options.folder)
+
+
+def _rocrate(options: Namespace) -> None:
+    from mergesuite.report import crate
+
+    folders = [config.folder_of(name) for name in _papers(options)]
+    count = crate.write(
+        folders, options.profile, options.results, options.out, options.organisation
+    )
+    print(f"{options.out}: {count} files and ro-crate-metadata.json")
 
 
 def _new_paper(options: Namespace) -> None:
@@ -220,19 +252,16 @@ def _new_paper(options: Namespace) -> None:
 
 
 def _list(options: Namespace) -> None:
-    from tabulate import tabulate
+    from mergesuite.cli import catalogue, listing
 
-    from mergesuite.cli import listing
-
-    wanted = [options.what] if options.what else [*listing.LISTS]
-    tables = {what: listing.LISTS[what]() for what in wanted}
     if options.json:
+        wanted = [options.what] if options.what else [*listing.LISTS]
+        tables = {what: listing.LISTS[what]() for what in wanted}
         print(json.dumps(tables[options.what] if options.what else tables, indent=2))
         return
-    for what, rows in tables.items():
-        print(f"{what}\n{tabulate(rows, headers='keys', maxcolwidths=48)}\n")
-        if what in listing.OTHERS:
-            print(f"{listing.OTHERS[what]}\n")
+    # `methods` shows the controls too.
+    wanted = [options.what] if options.what else [w for w in listing.LISTS if w != "controls"]
+    print(*catalogue.lines(wanted, shutil.get_terminal_size().columns), sep="\n")
 
 
 COMMANDS = {
@@ -246,10 +275,12 @@ COMMANDS = {
     "tables": _tables,
     "figures": _figures,
     "report": _report,
+    "findings": _findings,
     "check": _check,
     "accept": _accept,
     "plan-study": _plan_study,
     "verify": _verify,
+    "rocrate": _rocrate,
     "doctor": _doctor,
     "new-paper": _new_paper,
 }

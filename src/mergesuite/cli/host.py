@@ -25,7 +25,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -35,6 +34,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mergesuite import cli
+from mergesuite.core import scratch
 
 VARIABLE = "MERGESUITE_HOST"
 PRELOADED = (
@@ -61,9 +61,7 @@ KILLED = 137
 
 def open_folder() -> Path:
     """A folder for a host that lives as long as this process; named to all child processes."""
-    folder = Path(tempfile.mkdtemp(prefix="mergesuite-"))
-    owner = os.open(folder / "owner", os.O_CREAT | os.O_RDWR)
-    fcntl.flock(owner, fcntl.LOCK_EX)  # the kernel lets go when this process ends, however it ends
+    folder = scratch.make()
     os.environ[VARIABLE] = str(folder)
     return folder
 
@@ -71,7 +69,11 @@ def open_folder() -> Path:
 def ask(words: list[str]) -> int | None:
     """The status of a command that the host ran, or None where there is none to run it."""
     folder = Path(os.environ.get(VARIABLE, ""))
-    if not os.environ.get(VARIABLE) or not (folder / "owner").is_file() or "RANK" in os.environ:
+    if (
+        not os.environ.get(VARIABLE)
+        or not (folder / scratch.OWNER).is_file()
+        or "RANK" in os.environ
+    ):
         return None
     request = {
         "words": words,
@@ -174,7 +176,7 @@ def serve(folder: Path, path: Path) -> None:
         server.bind(str(unfinished))
         server.listen(64)
         unfinished.rename(path)  # whoever sees it can connect
-        while not _owner_has_ended(folder):
+        while not scratch.has_ended(folder):
             ready, _, _ = select.select([server], [], [], 0.05 if later else 1.0)
             _bury()
             if ready:
@@ -193,21 +195,6 @@ def _when_idle() -> list[Callable[[], Any]]:
 
     reading = [declared.methods, declared.families, declared.datasets, digests.prepare]
     return [*reading, *(partial(importlib.import_module, name) for name in WHEN_IDLE)]
-
-
-def _owner_has_ended(folder: Path) -> bool:
-    """Whether nobody holds the lock on the folder any more."""
-    try:
-        owner = os.open(folder / "owner", os.O_RDWR)
-    except OSError:
-        return True
-    try:
-        fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(owner)
-    return True
 
 
 def _bury() -> None:
@@ -273,7 +260,7 @@ def end_with_owner() -> None:
         os._exit(KILLED)
 
     with contextlib.suppress(OSError):
-        owner = os.open(Path(os.environ[VARIABLE]) / "owner", os.O_RDWR)
+        owner = os.open(Path(os.environ[VARIABLE]) / scratch.OWNER, os.O_RDWR)
         threading.Thread(target=wait, args=(owner,), daemon=True).start()
 
 

@@ -47,8 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     stages = parser.add_subparsers(dest="stage", required=True, parser_class=Parser)
     for add in (
         _add_list, _add_data, _add_train, _add_merge, _add_evaluate, _add_paper_stages,
-        _add_report, _add_check, _add_accept, _add_plan_study, _add_verify, _add_doctor,
-        _add_new_paper,
+        _add_report, _add_findings, _add_check, _add_accept, _add_plan_study, _add_verify,
+        _add_rocrate, _add_doctor, _add_new_paper,
     ):  # fmt: skip
         add(stages)
     return parser
@@ -237,6 +237,16 @@ def _add_report(stages) -> None:
     stage.add_argument("--out", type=Path, help="default: RESULTS/PROFILE/report/index.html")
 
 
+def _add_findings(stages) -> None:
+    stage = _stage(
+        stages,
+        "findings",
+        "what became of each paper, in one line",
+        "mergesuite findings --profile laptop",
+    )
+    _add_papers(stage)
+
+
 def _add_check(stages) -> None:
     stage = _stage(
         stages,
@@ -279,11 +289,33 @@ def _add_verify(stages) -> None:
     stage = _stage(
         stages,
         "verify",
-        "whether files of results are still what the stages wrote; status 1 if one is not",
+        "whether files of results are still what the stages wrote, and whether a run comes out the "
+        "same when it is made again; status 1 if not",
         "mergesuite verify results/laptop",
     )
     stage.add_argument(
-        "folder", nargs="?", type=Path, default=Path("results"), help="default: results"
+        "folder",
+        nargs="?",
+        type=Path,
+        default=Path("results"),
+        help="a folder of results (default: results), whose files are compared with their "
+        "checksums; or that of one run of train or merge, which is made again elsewhere",
+    )
+
+
+def _add_rocrate(stages) -> None:
+    stage = _stage(
+        stages,
+        "rocrate",
+        "pack tables, figures, verdicts and records as an RO-Crate, for an archive",
+        "mergesuite rocrate --profile laptop --out laptop.zip",
+    )
+    _add_papers(stage)
+    stage.add_argument(
+        "--out", type=Path, required=True, help="a file .zip, or a folder that is not there yet"
+    )
+    stage.add_argument(
+        "--organisation", default="", help="who ran and publishes it, if the crate is to say so"
     )
 
 

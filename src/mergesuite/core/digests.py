@@ -23,6 +23,8 @@ APART = {
     "__main__": "calls the command line",
     "cli": "turns words into the call of a stage; what it hands over is in the spec of the result",
     "core.digests": "this file: a change here would call every result stale and mend none",
+    "core.scratch": "temporary folders",
+    "core.progress": "says how far a run is",
     "core.provenance": "writes down where a number comes from",
     "errors": "words for what went wrong",
 }

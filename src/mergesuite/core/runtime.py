@@ -7,15 +7,13 @@ import ctypes
 import os
 import re
 import resource
-import sys
 import time
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from mergesuite.core import provenance, ranks, slots
+from mergesuite.core.progress import log
 from mergesuite.errors import UserError
 
 
@@ -153,21 +151,3 @@ class Meter:
             "cuda": max((torch.cuda.max_memory_allocated(gpu) / 2**20 for gpu in gpus), default=0),
         }
         return {kind: max(here[kind], self._before[kind]) for kind in here}
-
-
-def progress(steps: Iterable[Any], label: str, total: int | None = None) -> Iterator[Any]:
-    """`steps` with a progress bar where stderr is a terminal."""
-    yield from tqdm(
-        steps,
-        desc=label,
-        total=total,
-        leave=False,
-        unit="step",
-        disable=not (sys.stderr.isatty() and ranks.first()),
-    )
-
-
-def log(message: str) -> None:
-    """One line on stderr, above any progress bar."""
-    if ranks.first():
-        tqdm.write(message, file=sys.stderr)

@@ -34,21 +34,35 @@ def whole(path: Path) -> Iterator[Path]:
         UserError: there can be no such folder.
     """
     # A folder: libraries have temporary files of their own beside what they write.
-    part = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
-    temporary = part / path.name
-    sweep(path)
     try:
-        part.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with beside(path) as part:
+            temporary = part / path.name
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     except OSError as error:
         raise refused(
             f"cannot write {path}: {error.strerror or error}; nothing was replaced. "
             "Free some space or choose another folder, then run the same command again",
             error,
         ) from error
+
+
+@contextlib.contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A folder of this process beside `path`, for the time of the block.
+
+    What killed processes have left of theirs is removed first.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    part = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
+    sweep(path)
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+        yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

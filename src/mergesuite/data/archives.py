@@ -8,13 +8,12 @@ from __future__ import annotations
 import gzip
 import shutil
 import tarfile
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mergesuite.core import store
+from mergesuite.core import store, writing
 from mergesuite.core.portable import permutation
 from mergesuite.data import download
 from mergesuite.data.sources import LazySplit, Source, dataset
@@ -195,11 +194,11 @@ def _verify(file: Path, md5: str) -> None:
 
 def _unpack(archive: Path, folder: Path) -> None:
     """Unpack a verified archive so that `folder` appears whole, then drop the archive."""
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as scratch:
+    with writing.beside(folder) as scratch:
         with tarfile.open(archive) as tar:
             tar.extractall(scratch, filter="data")
         try:
-            (Path(scratch) / folder.name).rename(folder)
+            (scratch / folder.name).rename(folder)
         except OSError:
             # Another process may have been faster: its copy is as good as ours.
             if not folder.is_dir():

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from mergesuite.core import imagefiles, store, writing
-from mergesuite.core.runtime import give_back_memory, log
+from mergesuite.core.progress import log
+from mergesuite.core.runtime import give_back_memory
 from mergesuite.errors import MachineError, refused
 
 SUFFIX = ".pixels"

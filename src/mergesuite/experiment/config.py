@@ -21,7 +21,7 @@ NAME = r"[a-z0-9][a-z0-9-]{0,23}"
 RESERVED = {
     "all", "default", "data", "train", "merge", "evaluate", "collect", "compare", "tables",
     "figures", "report", "check", "published", "index", "logs", "doctor", "list", "accept",
-    "plan-study", "new-paper", "verify", "try",
+    "plan-study", "new-paper", "verify", "try", "findings", "rocrate",
 }  # fmt: skip
 """Names that mean something else to Snakemake, on the command line or in the results folder."""
 FOLDER = "MERGESUITE_REPLICATIONS"

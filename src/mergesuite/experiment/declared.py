@@ -13,12 +13,12 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ValidationError, create_model
 
 from mergesuite.errors import UserError, nearest
 from mergesuite.experiment import reading
 from mergesuite.experiment.reading import Declaration
-from mergesuite.experiment.strict import explain
+from mergesuite.experiment.strict import Strict, explain
 
 Kind = Literal["population", "one-step"]
 OURS = "this suite"
@@ -200,7 +200,6 @@ def _method(found: Declaration) -> Method:
     kinds: list[Kind] = [kind for base, kind in KINDS.items() if base in bases]
     if not kinds:
         raise source.unreadable(found.node, f"a method derives from one of {', '.join(KINDS)}")
-    strict = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     return Method(
         name=name,
         cite=found.argument("cite", OURS),
@@ -208,7 +207,7 @@ def _method(found: Declaration) -> Method:
         kind=kinds[0],
         summary=found.summary,
         module=found.module,
-        params=create_model(name, __config__=strict, **source.fields(found.node.name)),
+        params=create_model(name, __base__=Strict, **source.fields(found.node.name)),
         text=tuple(found.paragraphs),
         above=tuple(found.above),
         facts={fact: source.attribute(found.node.name, fact) for fact in SAID},

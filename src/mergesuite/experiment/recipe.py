@@ -12,6 +12,9 @@ from mergesuite.experiment.strict import Strict
 Share = Annotated[float, Field(gt=0, le=1)]
 Jitter = Annotated[float, Field(ge=0)]
 Hue = Annotated[float, Field(ge=0, le=0.5)]
+MOST_EPOCHS = 1_000_000
+MOST_BATCH = 1_000_000
+"""Images: those of all of ImageNet's fit split, and no device takes them at once."""
 LEAST_MICRO_BATCH = 4
 """Images. A batch that is divided evenly then leaves no single image, which has no variance."""
 FIRST = {
@@ -57,8 +60,8 @@ class Recipe(Strict):
     swa_lr: float = Field(0.05, gt=0, description="learning rate that torch's SWALR goes over to")
     swa_anneal: int = Field(10, ge=1, description="epochs it takes for that, along a cosine")
 
-    epochs: int = Field(50, ge=1, description="times that each fit image is seen")
-    batch: int = Field(256, ge=2, description="images per update, over all devices")
+    epochs: int = Field(50, ge=1, le=MOST_EPOCHS, description="times that each fit image is seen")
+    batch: int = Field(256, ge=2, le=MOST_BATCH, description="images per update, over all devices")
     drop_last: bool = Field(False, description="leave out a last batch that is short")
     micro_batch: int = Field(
         0, ge=0, description="images per forward pass, whose gradients are summed, on any number "
@@ -82,7 +85,9 @@ class Recipe(Strict):
     crop_scale: tuple[Share, Share] = Field(
         (0.08, 1.0), description="resized-crop: least and greatest share of the area"
     )
-    rand_augment: int = Field(0, ge=0, description="operations of RandAugment for each image")
+    rand_augment: int = Field(
+        0, ge=0, le=100, description="operations of RandAugment for each image"
+    )
     rand_magnitude: int = Field(9, ge=0, le=30, description="magnitude of each, of 30")
     colour_jitter: tuple[Jitter, Jitter, Jitter, Hue] = Field(
         (0.0, 0.0, 0.0, 0.0), description="brightness, contrast, saturation, hue (0.5 at most)"

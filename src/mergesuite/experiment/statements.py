@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -32,6 +33,12 @@ class Cite(Strict):
     text: str = Field(description="authors: title, where and when it was published")
     arxiv: str = Field("", description="arXiv number with version")
     code: str = Field("", description="repository and commit of the released code")
+
+    @property
+    def doi(self) -> str | None:
+        """The DOI that arXiv registers for a paper, of which it has one for all versions."""
+        number = re.sub(r"v\d+$", "", self.arxiv)
+        return f"10.48550/arXiv.{number}" if number else None
 
 
 MOST_OF_INTEREST = 0.005

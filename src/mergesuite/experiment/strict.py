@@ -4,18 +4,42 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from mergesuite.errors import UserError, nearest
 
+MOST: dict[type[int | float], float] = {int: 10**9, float: 1e30}
+"""The largest whole number, and the largest other one: float32 ends soon after."""
+
 
 class Strict(BaseModel):
-    """Frozen; an unknown key is an error, and so is a number that is not finite."""
+    """Frozen; an unknown key is an error, and so is a number that is not finite or above `MOST`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _plausible(cls, value: Any) -> Any:
+        for place, number in _numbers(value):
+            if abs(number) > (most := MOST[type(number)]):
+                kind = "whole numbers" if isinstance(number, int) else "numbers"
+                raise ValueError(f"{place}{kind} are {most:,.0e} at most")
+        return value
+
+
+def _numbers(value: Any, place: str = "") -> Iterator[tuple[str, int | float]]:
+    """Those in a value, however it is made up, each with its keys."""
+    if type(value) in MOST:  # no bool
+        yield place, value
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _numbers(part, f"{place}{key}: ")
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _numbers(part, place)
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -15,11 +15,11 @@ from typing import Any
 
 import pandas as pd
 
-from mergesuite.core import frames, sealed
+from mergesuite.core import frames, sealed, store
 from mergesuite.errors import UserError
 from mergesuite.experiment import loading, spec, statements
 from mergesuite.experiment.jobs import Jobs
-from mergesuite.judge import by_image, collect, power
+from mergesuite.judge import by_image, collect, exchange, power
 from mergesuite.judge.calibration import calibration
 from mergesuite.judge.claimed import Claimed, claimed
 from mergesuite.judge.controls import controls
@@ -213,12 +213,12 @@ def read(folder: Path) -> pd.DataFrame:
 
 
 def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
-    """Write verdicts, gains, leakage, calibration and controls to `results/profile/paper`."""
+    """Write verdicts (CSV and JSON), gains, leakage, calibration and controls of a paper."""
     jobs = Jobs(paper_folder.name, profile, str(results))
     folder, runs = Path(jobs.folder), collect.measured(jobs)
-    right = hits.read(folder / "runs.csv")
+    right, reported = hits.read(folder / "runs.csv"), loading.reported(paper_folder)
     tables = {
-        "verdicts": compare(jobs.paper, loading.reported(paper_folder), runs, right),
+        "verdicts": compare(jobs.paper, reported, runs, right),
         "gains": gains(jobs.paper, runs),
         "leakage": leakage(jobs.paper, runs),
         "calibration": calibration(jobs.paper, runs),
@@ -227,4 +227,6 @@ def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
     with sealed.describing(sealed.beside(folder / "verdicts.csv")) as to_write:
         for name, table in tables.items():
             frames.write_csv(to_write(folder / f"{name}.csv"), table)
+        document = exchange.text(jobs, reported, tables["verdicts"], runs)
+        store.write_text(to_write(folder / "verdicts.json"), document)
     return tables["verdicts"]

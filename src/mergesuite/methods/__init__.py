@@ -149,6 +149,10 @@ class Population(Method, ABC):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue exactly where `state` was taken. No `start` is needed before."""
 
+    def candidates(self, parents: int) -> int | None:
+        """How many a run on so many parents asks for, by `cost`; None where that is not said."""
+        return eval(self.cost, {"NP": parents}, vars(self)) if self.cost else None
+
     def trace(self) -> dict[str, float]:
         """Numbers worth a column in trace.csv after each `tell`."""
         return {"best": self.best[1]}

@@ -58,7 +58,7 @@ class Lcsc(Population):
     )
 
     evaluations: int = Field(200, ge=1, description="sets of coefficients in all")
-    population: int = Field(20, ge=1, description="children of a generation; ours")
+    population: int = Field(20, ge=1, le=10_000, description="children of a generation; ours")
     elite: int = Field(10, ge=2, description="best sets, which may be parents; ours")
     sd: float = Field(0.1, ge=0, description="standard deviation of the mutation; ours")
 

@@ -57,7 +57,7 @@ class LshadeEpsin(SuccessHistory):
     trials = ({"evaluations": 50},)
 
     evaluations: int = Field(400, ge=1, description="candidates in all (max NFE)")
-    memory: int = Field(5, ge=1, description="slots H")
+    memory: int = Field(5, ge=1, le=1_000_000, description="slots H")
     best_share: float = Field(0.11, gt=0, le=1, description="p of p-best")
     archive: float = Field(1.4, ge=0, description="archived parents per member")
 

@@ -42,9 +42,11 @@ class Mega(Population):
     restarts = True
     trials = ({"population": 6, "generations": 4},)
 
-    population: int = Field(20, ge=2, description="individuals N (section 4.1)")
+    population: int = Field(20, ge=2, le=10_000, description="individuals N (section 4.1)")
     generations: int = Field(20, ge=1, description="generations G (section 4.1)")
-    tournaments: int = Field(4, ge=2, description="tournaments K per child (section 4.1)")
+    tournaments: int = Field(
+        4, ge=2, le=10_000, description="tournaments K per child (section 4.1)"
+    )
     tournament_size: int = Field(3, ge=1, description="not in the paper; mega.py line 116")
     mutation: Literal["tensor", "element"] = Field("tensor", description="granularity of mutation")
     mutation_rate: float = Field(0.02, ge=0, le=1, description="p_mut (section 4.1)")

@@ -38,7 +38,7 @@ class RandomSearch(Population):
     )
 
     evaluations: int = Field(381, ge=1, description="points in all; 381 = MeGA with N = G = 20")
-    batch: int = Field(16, ge=1, description="points proposed at a time")
+    batch: int = Field(16, ge=1, le=10_000, description="points proposed at a time")
     include_parents: bool = Field(False, description="start from the best parent's score")
     mutation: Literal["none", "tensor", "element"] = Field("none", description="noise, as in MeGA")
     mutation_rate: float = Field(0.02, ge=0, le=1, description="chance of noise, as in MeGA")

@@ -72,7 +72,7 @@ class SaShade(Generational):
     )
     generations: int = Field(299, ge=1, description="generations run (de_epochs 300, from 1)")
     planned: int | None = Field(None, ge=2, description="G in the formulas; None: generations + 1")
-    memory: int = Field(5, ge=1, description="slots H (shade_mem)")
+    memory: int = Field(5, ge=1, le=1_000_000, description="slots H (shade_mem)")
     window: int = Field(5, ge=1, description="generations LP for the choice of S1 or S2")
     trig_perc: float = Field(0.2, ge=0, le=1, description="first probability of strategy 4")
     cr_init: float = Field(0.8, ge=0, le=1, description="first value of the CR memory")

@@ -175,7 +175,9 @@ class Shade(SuccessHistory):
     trials = ({"generations": 5},)
 
     generations: int = Field(20, ge=1, description="generations G")
-    memory: int = Field(100, ge=1, description="slots H (Tanabe & Fukunaga 2013: 100)")
+    memory: int = Field(
+        100, ge=1, le=1_000_000, description="slots H (Tanabe & Fukunaga 2013: 100)"
+    )
     archive: float = Field(1.0, ge=0, description="archived parents per member (1)")
 
     def _breed(self, i: int) -> Tensor:

@@ -100,7 +100,7 @@ def _stage(inputs: int, outputs: int, count: int, shortcut: Shortcut) -> nn.Sequ
 
 
 @family(
-    r"resnet(?P<depth>\d+)-torch(-w(?P<width>[1-9]\d*))?",
+    r"resnet(?P<depth>\d{1,4})-torch(-w(?P<width>[1-9]\d{0,3}))?",
     names=("resnet8-torch", "resnet8-torch-w8", "resnet20-torch", "resnet56-torch"),
     initialise=as_torchvision,
     cite="He et al.: Deep Residual Learning for Image Recognition, CVPR (2016)",

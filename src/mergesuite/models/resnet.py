@@ -153,7 +153,7 @@ def initialise_as_keras(module: nn.Module, generator: torch.Generator) -> None:
 
 @family(
     # Without a width, the depths of the ImageNet nets mean those.
-    r"resnet(?!(18|26|34|50|101|152)$)(?P<depth>\d+)(-w(?P<width>[1-9]\d*))?",
+    r"resnet(?!(18|26|34|50|101|152)$)(?P<depth>\d{1,4})(-w(?P<width>[1-9]\d{0,3}))?",
     names=("resnet8", "resnet8-w8", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110"),
     initialise=initialise_as_keras,
     cite="Yun: MeGA, arXiv 2406.04607 (2024)",
@@ -164,7 +164,7 @@ def cifar(depth: str, width: str | None, classes: int, batchnorm: str = "keras")
 
 
 @family(
-    r"resnet152-mega(-w(?P<width>[1-9]\d*))?",
+    r"resnet152-mega(-w(?P<width>[1-9]\d{0,3}))?",
     names=("resnet152-mega",),
     initialise=initialise_as_keras,
     cite="Yun: MeGA, arXiv 2406.04607 (2024)",

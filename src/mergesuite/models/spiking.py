@@ -218,7 +218,7 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
 
 @family(
     r"sew-(?P<name>small|resnet(?:18|34|50|101|152))(?P<stem>(?<!small)-imagenet)?"
-    r"(-w(?P<width>[1-9]\d*))?",
+    r"(-w(?P<width>[1-9]\d{0,3}))?",
     names=(
         "sew-small",
         "sew-resnet18",

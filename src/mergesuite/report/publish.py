@@ -23,6 +23,7 @@ BEGIN, END = "<!-- verdicts:begin -->", "<!-- verdicts:end -->"
 KEPT = (
     "runs.csv",
     "verdicts.csv",
+    "verdicts.json",
     "gains.csv",
     "leakage.csv",
     "calibration.csv",

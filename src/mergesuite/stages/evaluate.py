@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mergesuite.core import ranks, runtime, sealed, store
-from mergesuite.core.runtime import log
+from mergesuite.core.progress import log
 from mergesuite.errors import UserError
 from mergesuite.experiment.settings import Data, Network, Other
 from mergesuite.stages import hits, members, record

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from mergesuite.core import streams
-from mergesuite.core.runtime import Meter, progress
+from mergesuite.core.progress import steps
+from mergesuite.core.runtime import Meter
 from mergesuite.methods import Gradients
 from mergesuite.stages.problem import Problem
 from mergesuite.weights import WeightSpace
@@ -64,7 +65,7 @@ def squared_gradients(
             for image in batch
         )
         drawn = streams.generator("fisher labels", seed, i) if wanted.labels == "sampled" else None
-        found[i] = diagonal(module, space, progress(images, "fisher", len(chosen)), drawn)
+        found[i] = diagonal(module, space, steps(images, "fisher", len(chosen)), drawn)
     each = problem.classes if wanted.labels == "expected" else 1
     count = len(states) * len(chosen)
     meter.add(forward_images=count, backward_images=count * each)

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from mergesuite.core import ranks, runtime, sealed, streams
+from mergesuite.core.progress import log
 from mergesuite.core.ranks import ALONE, Ranks
-from mergesuite.core.runtime import Meter, log
+from mergesuite.core.runtime import Meter
 from mergesuite.errors import UserError
 from mergesuite.experiment import declared, identity
 from mergesuite.experiment.settings import Data, Merge, Network

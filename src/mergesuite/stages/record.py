@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from mergesuite.core import digests, provenance, ranks, runtime, sealed, store, writing
-from mergesuite.core.runtime import Meter, log
+from mergesuite.core.progress import log
+from mergesuite.core.runtime import Meter
 from mergesuite.errors import UserError, refused
 from mergesuite.experiment import identity
 from mergesuite.stages import resume

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from mergesuite.core import store
+from mergesuite.core.progress import log
 from mergesuite.core.ranks import ALONE, Ranks
-from mergesuite.core.runtime import log
 
 FOLDER = "resume"
 STATE = "state.pt"

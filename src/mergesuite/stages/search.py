@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from mergesuite.core import streams
+from mergesuite.core.progress import Count, log
 from mergesuite.core.ranks import ALONE, Ranks
-from mergesuite.core.runtime import Meter, log, progress
+from mergesuite.core.runtime import Meter
 from mergesuite.errors import UserError
 from mergesuite.experiment.settings import Fitness
 from mergesuite.fitness import Evaluator
@@ -106,7 +107,9 @@ def search(
     else:
         method.start(parents, scores, streams.generator("search", method.name, seed))
     saved = rows[-1].get("generation") if rows else None
-    for _ in progress(iter(int, 1), method.name):
+    done = rows[-1]["evaluations"] if rows else 0
+    count = Count(method.name, done, method.candidates(len(parents)), "evaluations")
+    while True:
         epoch = int(method.trace().get("epoch", 0))
         if fitness.redraw and epoch != draw:
             draw = epoch
@@ -126,6 +129,7 @@ def search(
             evaluations_asked=asked,
             evaluations_computed=int((answer.images > 0).sum()),
         )
+        count.add(asked)
         rows.append(
             {
                 "step": len(rows) + 1,
@@ -143,8 +147,16 @@ def search(
                 draw=draw,
                 meter=meter.state(),
             )
+            count.say(f"best {_share(rows[-1]['best'], fitness, evaluator.n)}")
+    count.close()
     _recheck(method, evaluator, lift)
     return rows
+
+
+def _share(score: float, fitness: Fitness, images: int) -> str:
+    """A score for a reader: an accuracy where images were counted, else as it is."""
+    counts = fitness.metric == "accuracy" and not fitness.batch_mean
+    return f"{score / images:.4f}" if counts else f"{score:.6g}"
 
 
 def best_of(method: Population, lift: Any) -> tuple[Tensor, float]:

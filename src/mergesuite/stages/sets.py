@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mergesuite.core.runtime import log
+from mergesuite.core.progress import log
 from mergesuite.data.stored import Images
 from mergesuite.experiment import declared
 from mergesuite.experiment.settings import Other

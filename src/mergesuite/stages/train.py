@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from mergesuite.core import ranks, runtime, store, weightfiles
+from mergesuite.core.progress import log
 from mergesuite.core.ranks import Ranks
-from mergesuite.core.runtime import Meter, log
+from mergesuite.core.runtime import Meter
 from mergesuite.errors import UserError
 from mergesuite.experiment import declared, identity
 from mergesuite.experiment.recipe import Recipe

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mergesuite.core import streams
+from mergesuite.core.progress import Clock, log, steps
 from mergesuite.core.ranks import ALONE, Ranks
-from mergesuite.core.runtime import Meter, log, progress
+from mergesuite.core.runtime import Meter
 from mergesuite.data.images import Normalise
 from mergesuite.data.pictures import Pictures
 from mergesuite.errors import UserError
@@ -94,10 +95,11 @@ class Trainer:
         pieces = self.feed.pieces(epoch, taken)
         examples = self.feed.seen(epoch, list(itertools.chain.from_iterable(pieces)))
         sums = torch.zeros(2, device=self.device)  # of the loss over images, and of hits
-        steps = progress(zip(taken, pieces, strict=True), f"epoch {epoch + 1}", len(taken))
+        label = f"epoch {epoch + 1}/{self.recipe.epochs}"
+        shown = steps(zip(taken, pieces, strict=True), label, len(taken))
         dropout = streams.as_global(self.device, *self._stream, "dropout", epoch)
         with dropout, thinned(self.module):
-            for step, (batch, mine) in enumerate(steps):
+            for step, (batch, mine) in enumerate(shown):
                 self.updates.begin(learning_rate(self.recipe, epoch, step, len(batches)))
                 for seen in itertools.islice(examples, len(mine)):
                     sums += self._piece(seen, epoch, len(batch))
@@ -211,6 +213,7 @@ def train(
         curve = state["curve"]
         meter.restore(state["meter"])
         log(f"resuming after epoch {len(curve)} of {recipe.epochs}")
+    clock = Clock(len(curve), recipe.epochs)
     for epoch in range(len(curve), recipe.epochs):
         left = None if images is None else images - epoch * trainer.size
         row = {"epoch": epoch + 1, **trainer.epoch(epoch, stop_after=left)}
@@ -222,6 +225,7 @@ def train(
             f"epoch {epoch + 1}/{recipe.epochs}: loss {row['loss']:.4f}, "
             f"fit {row['fit_accuracy']:.4f}"
             + (f", search {row['search_accuracy']:.4f}" if held_out else "")
+            + clock.left(epoch + 1)
         )
         if keep and epoch + 1 in recipe.kept_epochs()[:-1]:
             keep(epoch + 1, module)
