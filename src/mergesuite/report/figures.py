@@ -188,10 +188,12 @@ def make(
 def write(paper_folder: Path, profile: str, results: Path, canvas: Canvas = PAGE) -> Path:
     """Write each of `NAMES` as SVG and PDF to `figures/`; of another canvas to `for-paper/WIDTH/`.
 
-    Returns the folder.
+    Returns the folder. What a paper has nothing to show of is in words on the page, and in no paper.
     """
     jobs = Jobs(paper_folder.name, profile, str(results))
     drawn = make(jobs, collect.measured(jobs), compare.read(Path(jobs.folder)), canvas)
+    if canvas != PAGE:
+        drawn = {name: figure for name, figure in drawn.items() if figure.axes}
     folder = Path(jobs.folder) / ("figures" if canvas == PAGE else f"for-paper/{canvas.width}")
     with sealed.describing(sealed.beside(folder)) as to_write:
         for name, figure in drawn.items():
