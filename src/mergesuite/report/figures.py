@@ -188,7 +188,7 @@ def make(
 def write(paper_folder: Path, profile: str, results: Path, canvas: Canvas = PAGE) -> Path:
     """Write each of `NAMES` as SVG and PDF to `figures/`; of another canvas to `for-paper/WIDTH/`.
 
-    Returns the folder. What a paper has nothing to show of is in words on the page, and in no paper.
+    Returns the folder. What has nothing to show is in words on the page, and in no paper.
     """
     jobs = Jobs(paper_folder.name, profile, str(results))
     drawn = make(jobs, collect.measured(jobs), compare.read(Path(jobs.folder)), canvas)
