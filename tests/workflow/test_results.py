@@ -175,8 +175,7 @@ def test_a_run_ends_with_the_findings_and_the_page(finished):
     end = said[said.index("findings, profile smoke:") :].splitlines()
     assert end[1] == f"  {printed.strip()}"
     assert end[2] == "  page: results/smoke/report/mega.html"
-    dry = snakemake(finished, "-n", "--forcerun", "report", "--", "mega", "--config",
-                    "profile=smoke")  # fmt: skip
+    dry = snakemake(finished, "-n", "--forcerun", "report", *SMOKE)
     assert "findings" not in dry.stderr + dry.stdout
     log = (finished / "results/smoke/mega/logs/merge/mega-clean-pair/s0.log").read_text()
     assert "evaluations, best" in log
