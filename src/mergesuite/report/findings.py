@@ -1,7 +1,8 @@
 """Is it true? One answer per paper, in plain words, from the claim that decides it.
 
-The claim is the first of the paper's own that compares a clean search with a best parent; a paper
-without one is answered by the next best that there is, and the answer says which. No sentence says
+The claim is the first of the paper's own that compares a clean search with a best parent. A paper
+without one is answered by the next best that there is: another search, a leaky one, another
+comparison; the numbers say which. No sentence says
 more than the interval that is shown beside it: each is made from its ends.
 """
 
@@ -48,6 +49,12 @@ FREE_NOTE = (
     "parent left out; the intervals of all controls of a method hold at once in 95 % of studies."
 )
 BEST_PARENT = "best-parent"
+
+
+ONLY_LEAKY = "Only with test images in the search"
+DOUBT = "it may all be the test images that the search saw"
+INFLATED = ", inflated by test images in the search"
+UNSIZED = "; its size is not shown to be the reported one"
 
 
 @dataclass(frozen=True)
@@ -98,8 +105,8 @@ def _rank(paper: spec.Paper, names: Names, row: Row) -> tuple[bool, ...]:
     return (
         row["family"] != "primary",
         (row["metric"], row["effect"]) != ("accuracy", "difference"),
-        bool(row["leaky"]),
         names.use(str(row["against"])) != BEST_PARENT,
+        bool(row["leaky"]),
         protocol(paper, row) != "clean",
     )
 
@@ -123,24 +130,25 @@ def answer(row: Row, reduced: bool, against: str) -> str:
     """
     here = " at this scale" if reduced else ""
     what, interest = _what(row), row["interest"]
-    said = {
-        REPRODUCED: f"Yes: {what}, at least {_part(row)} of the reported one.",
-        SMALLER: f"In part: {what}, but less than reported.",
-        DIRECTION: f"In part: {what}{here}; its size is not shown to be the reported one.",
-        NO_GAIN: f"No: nothing as large as {_up(row, interest)}{here}.",
-        CONTRADICTED: f"No: {_worse(row, against)} by {_away(row)} or more{here}.",
-        LEAKAGE: "Only with test images in the search: without them nothing as large as "
-        f"{_up(row, interest)}.",
-        CANNOT_TELL: f"Cannot tell yet: nothing and {what} of {_down(row, interest)} are both "
-        "possible.",
-        NOT_COMPARABLE: f"Not comparable: {row['why']}.",
-        NOT_RUN: "Not measured here.",
+    # Of a leaky claim whose effect is there, the leak has a say in two verdicts.
+    doubt = row["leaky"] and _ends(row)[0] > 0
+    inflated = doubt and str(row["why"]).startswith("inflated")
+    said: dict[str, Callable[[], str]] = {
+        REPRODUCED: lambda: f"Yes: {what}, at least {_part(row)} of the reported one.",
+        SMALLER: lambda: f"In part: {what}, but less than reported.",
+        DIRECTION: lambda: f"In part: {what}{here}{INFLATED if inflated else UNSIZED}.",
+        NO_GAIN: lambda: f"No: nothing as large as {_up(row, interest)}{here}.",
+        CONTRADICTED: lambda: f"No: {_worse(row, against)} by {_away(row)} or more{here}.",
+        LEAKAGE: lambda: f"{ONLY_LEAKY}: without them nothing as large as {_up(row, interest)}.",
+        CANNOT_TELL: lambda: f"Cannot tell yet: {DOUBT if doubt else _both(row)}.",
+        NOT_COMPARABLE: lambda: f"Not comparable: {row['why']}.",
+        NOT_RUN: lambda: "Not measured here.",
     }
-    if row["leaky"] and _ends(row)[0] > 0:  # of such a claim, the leak has a say in two verdicts
-        said[CANNOT_TELL] = "Cannot tell yet: it may all be the test images that the search saw."
-        if str(row["why"]).startswith("inflated"):
-            said[DIRECTION] = f"In part: {what}{here}, inflated by test images in the search."
-    return said[row["verdict"]]
+    return said[row["verdict"]]()
+
+
+def _both(row: Row) -> str:
+    return f"nothing and {_what(row)} of {_down(row, row['interest'])} are both possible"
 
 
 def _ends(row: Row) -> tuple[float, float]:
@@ -185,11 +193,14 @@ def _down(row: Row, value: float) -> str:
     return _rounded(row, value, math.floor)
 
 
+MOST_DIGITS = 6
+
+
 def _rounded(row: Row, value: float, to_whole: Callable[[float], int]) -> str:
     """Two digits behind the point, or as many as show two that are not 0."""
     ratio, metric = row["effect"] == "ratio", str(row["metric"])
     shown = 100 * value if metric == "accuracy" and not ratio else value
-    digits = max(2, 1 - math.floor(math.log10(shown))) if shown > 0 else 2
+    digits = min(max(2, 1 - math.floor(math.log10(shown))), MOST_DIGITS) if shown > 0 else 2
     # A number such as 0.005 is not exactly itself.
     whole = to_whole(round(shown * 10**digits, 6))
     return f"{whole / 10**digits:,.{digits}f} {unit(ratio, metric)}".rstrip() + TIMES * ratio
@@ -207,6 +218,9 @@ def _numbers(row: Row, how: str, against: str) -> str:
     measured = effect(ratio, metric, row["difference"], row["low"], row["high"])
     found = f"{label or 'measured'}{mark} {measured}"
     seen = ""
+    if row["leaky"] and there(row["twin_difference"]):
+        ends = (row[f"twin_{name}"] for name in ("difference", "low", "high"))
+        found += f", without test images {effect(ratio, metric, *ends)},"
     if there(row["detectable"]):
         seen = f" (this size sees {size(ratio, metric, row['detectable'])})"
     return f"{told}; {found} {'over' if _is_gain(row) else 'against'} {against} at n = {n}{seen}."
