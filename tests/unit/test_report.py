@@ -4,12 +4,14 @@ import base64
 import hashlib
 import re
 import shutil
+import webbrowser
 from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
 import report_fixture as fixture
 
+from mergesuite import cli
 from mergesuite.judge.verdict import MEANINGS
 from mergesuite.report import figures, page
 
@@ -122,7 +124,7 @@ def test_the_first_screen_answers_for_each_paper(made):
         assert (
             "Reported +1.30 points; as published\u2020 +1.81 [+1.64, +1.98], without test" in card
         )
-        assert "over the best parent at n = 5 (this size sees " in card
+        assert "over the best parent at n = 5 (enough to see " in card
         assert "7 claims: 2 reproduced, 1 direction only, 1 no gain" in card
 
 
@@ -234,7 +236,7 @@ def test_results_of_another_place_stand_beside(made, tmp_path):
     assert both.open == []
     assert len(both.ids) == len(set(both.ids))
     assert {r.removeprefix("#") for r in both.references} <= set(both.ids)
-    for place in (f"laptop in {results}", f"laptop in {elsewhere}"):
+    for place in ("laptop in results", "laptop in elsewhere"):
         assert text.count(f'data-place="{place}"') == 7
     cards = re.findall(r'<article class="card".*?</article>', text, re.DOTALL)
     assert len(cards) == 1
@@ -265,6 +267,23 @@ def test_the_same_files_make_the_same_page(made, tmp_path):
     page.write(folders, "laptop", results, tmp_path / "again.html")
 
     assert (tmp_path / "again.html").read_text() == text
+
+
+def test_the_command_opens_the_page_and_names_what_cannot_stand_beside(
+    made, tmp_path, monkeypatch, capsys
+):
+    opened, out = [], tmp_path / "index.html"
+    words = ["report", "--results", str(made[1]), "--papers", "mega", "--out", str(out)]
+    monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or len(opened) == 1)
+
+    assert cli.run([*words, "--open"]) == 0
+    assert opened == [out.resolve().as_uri()]
+    assert cli.run([*words, "--open"]) == 3
+    assert "open it yourself" in capsys.readouterr().err
+    assert cli.run([*words, "--also", "labtop"]) == 2
+    assert "laptop" in capsys.readouterr().err
+    assert cli.run([*words, "--also", f"full@{tmp_path}"]) == 2
+    assert f"there is no folder {tmp_path / 'full'}" in capsys.readouterr().err
 
 
 def test_a_paper_without_results_is_on_the_page(made, tmp_path):

@@ -222,7 +222,7 @@ def _numbers(row: Row, how: str, against: str) -> str:
         ends = (row[f"twin_{name}"] for name in ("difference", "low", "high"))
         found += f", without test images {effect(ratio, metric, *ends)},"
     if there(row["detectable"]):
-        seen = f" (this size sees {size(ratio, metric, row['detectable'])})"
+        seen = f" (enough to see {size(ratio, metric, row['detectable'])})"
     return f"{told}; {found} {'over' if _is_gain(row) else 'against'} {against} at n = {n}{seen}."
 
 

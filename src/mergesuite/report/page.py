@@ -39,7 +39,7 @@ from mergesuite.report import (
 from mergesuite.report.captions import ALTERNATIVES, CAPTIONS
 from mergesuite.report.markup import LATEX, TEXT, Table
 from mergesuite.report.names import Names
-from mergesuite.report.wording import LEAK, LEAK_NOTE, NOTHING, counted
+from mergesuite.report.wording import LEAK, LEAK_NOTE, NOTHING, counted, tight
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -55,6 +55,11 @@ class Place:
     profile: str
     results: Path
     label: str = ""
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder of results alone."""
+        return self.results.resolve().name
 
 
 def section(paper_folder: Path, place: Place, key: str = "") -> dict[str, Any]:
@@ -82,6 +87,7 @@ def section(paper_folder: Path, place: Place, key: str = "") -> dict[str, Any]:
     runs, verdicts = collect.measured(jobs), compare.read(folder)
     beside = read_controls(folder)
     records = traces.records(jobs)
+    headed = ", ".join(filter(None, (base["brief"], place.label)))
     # All that the table `reported` says is in the table of claims.
     made = tables.make(paper, runs, verdicts, beside)
     told = claims.told(verdicts, names)
@@ -91,7 +97,7 @@ def section(paper_folder: Path, place: Place, key: str = "") -> dict[str, Any]:
         **base,
         "finding": findings.find(paper, names, verdicts, beside),
         "claims": told,
-        "forest": forest.rows(names, verdicts, beside, base["brief"], base["key"]),
+        "forest": forest.rows(names, verdicts, beside, headed, base["key"]),
         "controls": controls.told(beside, names),
         "tables": [_table(table) for table in made if table.name != "reported"],
         "figures": _figures(folder / "figures", base["key"]),
@@ -211,6 +217,7 @@ def page(sections: list[dict[str, Any]], profile: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["tight"] = tight
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     told = [claim for part in sections for claim in part["claims"]]
     counts = Counter(claim["verdict"] for claim in told)
@@ -220,6 +227,7 @@ def page(sections: list[dict[str, Any]], profile: str) -> str:
         sections=sections,
         papers=[papers[slug] for slug in dict.fromkeys(part["slug"] for part in sections)],
         profile=profile,
+        made=[f"{name} {_one_of(sections, name)}" for name in ("commit", "device")],
         captions=CAPTIONS,
         total=counts.total(),
         measured=sum(claim["measured_here"] for claim in told),
@@ -245,6 +253,12 @@ def page(sections: list[dict[str, Any]], profile: str) -> str:
         counted=counted,
         version=__version__,
     )
+
+
+def _one_of(sections: list[dict[str, Any]], name: str) -> str:
+    """A commit or device if all runs of the page have one, else that they differ."""
+    found = list(dict.fromkeys(dict(part["origin"])[name] for part in sections if part["origin"]))
+    return found[0] if len(found) == 1 and " / " not in found[0] else "differs between runs"
 
 
 def _forests(rows: list[forest.Row]) -> list[str]:
@@ -277,12 +291,13 @@ def named(places: list[Place]) -> list[Place]:
     """The places with a label each: the profile, and its folder where two have one profile."""
     if len(places) < 2:
         return places
-    count = Counter(place.profile for place in places)
-    return [
-        Place(
-            p.profile,
-            p.results,
-            p.profile if count[p.profile] == 1 else f"{p.profile} in {p.results}",
-        )
-        for p in places
-    ]
+    profiles, folders = (
+        Counter(getattr(place, name) for place in places) for name in ("profile", "folder")
+    )
+
+    def label(place: Place) -> str:
+        if profiles[place.profile] == 1:
+            return place.profile
+        return f"{place.profile} in {place.folder if folders[place.folder] == 1 else place.results}"
+
+    return [Place(place.profile, place.results, label(place)) for place in places]
