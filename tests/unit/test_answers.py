@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import compare, controls
 from mergesuite.judge.verdict import MEANINGS, Evidence, Twin, verdict
-from mergesuite.report import findings
+from mergesuite.report import answers
 from mergesuite.report.names import Names
 
 ROW = {
@@ -44,7 +44,7 @@ PHRASES = [
 
 @pytest.mark.parametrize(("word", "known", "phrase"), PHRASES, ids=lambda value: str(value)[:24])
 def test_every_verdict_has_its_phrase(word, known, phrase):
-    assert findings.answer({**ROW, **known, "verdict": word}, True, "the best parent") == phrase
+    assert answers.answer({**ROW, **known, "verdict": word}, True, "the best parent") == phrase
 
 
 def test_no_verdict_is_without_one():
@@ -56,11 +56,11 @@ def test_what_is_no_gain_is_not_called_one():
     factor = {**ROW, "effect": "ratio", "metric": "forward_images", "interest": 1.5}
 
     against = {"verdict": "contradicted", "low": 0.0112, "high": 0.03}
-    assert "the other way round, by 0.011 nats" in findings.answer({**loss, **against}, False, "x")
+    assert "the other way round, by 0.011 nats" in answers.answer({**loss, **against}, False, "x")
     against = {"verdict": "contradicted", "low": 0.2, "high": 0.7}
-    assert "by a factor of 1.42\u00d7 or more" in findings.answer({**factor, **against}, False, "x")
-    assert "an effect as claimed" in findings.answer({**loss, "verdict": "reproduced"}, False, "x")
-    two_thirds = findings.answer({**factor, "verdict": "reproduced"}, False, "x")
+    assert "by a factor of 1.42\u00d7 or more" in answers.answer({**factor, **against}, False, "x")
+    assert "an effect as claimed" in answers.answer({**loss, "verdict": "reproduced"}, False, "x")
+    two_thirds = answers.answer({**factor, "verdict": "reproduced"}, False, "x")
     assert "at least two thirds of the reported one" in two_thirds
 
 
@@ -83,7 +83,7 @@ def test_no_sentence_says_more_than_the_interval(interval, twin, excess, interes
     found = verdict(evidence)
     row = ROW | {"low": low, "high": high, "interest": interest, "leaky": leaky}
 
-    said = findings.answer(row | {"verdict": found.name, "why": found.why}, False, "it")
+    said = answers.answer(row | {"verdict": found.name, "why": found.why}, False, "it")
 
     numbers = [float(text) / 100 for text in re.findall(r"(\d+\.\d+) points", said)]
     if "worse than it" in said:
@@ -102,7 +102,7 @@ def test_no_sentence_says_more_than_the_interval(interval, twin, excess, interes
 
 @pytest.fixture(scope="module")
 def judged(compared, tmp_path_factory):
-    with fixture.copied(compared, tmp_path_factory.mktemp("findings")) as (_, results):
+    with fixture.copied(compared, tmp_path_factory.mktemp("answers")) as (_, results):
         jobs, folder = Jobs("mega", "laptop", str(results)), results / "laptop/mega"
         yield jobs.paper, compare.read(folder), controls.read(folder)
 
@@ -117,8 +117,8 @@ def test_a_gain_over_a_best_parent_answers_and_a_clean_one_before_a_leaky_one(ju
         claim="clean", subject="mega-clean-pair", leaky=False, verdict="no gain"
     )
 
-    leaky = findings.find(paper, named(paper), verdicts, beside)
-    both = findings.find(paper, named(paper), pd.concat([verdicts, clean]), beside)
+    leaky = answers.find(paper, named(paper), verdicts, beside)
+    both = answers.find(paper, named(paper), pd.concat([verdicts, clean]), beside)
 
     assert (leaky.claim, leaky.verdict) == ("pair-gain", "only under leakage")
     assert (both.claim, both.verdict) == ("clean", "no gain")
@@ -129,7 +129,7 @@ def test_nothing_measured_is_said(judged):
     paper, verdicts, beside = judged
     empty = verdicts.assign(low=math.nan, high=math.nan)
 
-    found = findings.find(paper, named(paper), empty, beside)
+    found = answers.find(paper, named(paper), empty, beside)
 
     assert (found.claim, found.verdict) == ("", "not run")
     assert str(found) == "Nothing is measured here yet."
@@ -145,8 +145,8 @@ CONTROL = {
 def free(judged, *rows):
     paper, verdicts, _ = judged
     claim = verdicts.iloc[0].to_dict() | {k: CONTROL[k] for k in ("subject", "batchnorm")}
-    found = findings.free_controls(pd.DataFrame([CONTROL | row for row in rows]), claim)
-    return findings._free(named(paper), found)
+    found = answers.free_controls(pd.DataFrame([CONTROL | row for row in rows]), claim)
+    return answers._free(named(paper), found)
 
 
 def test_who_is_ahead_for_free_is_said_with_its_interval(judged):

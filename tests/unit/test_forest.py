@@ -12,7 +12,7 @@ import report_fixture as fixture
 from mergesuite import cli
 from mergesuite.errors import UserError
 from mergesuite.judge.verdict import VERDICTS
-from mergesuite.report import forest, sheet
+from mergesuite.report import axis, forest, sheet
 
 ROOT = Path(__file__).parents[2]
 CLAIM = {
@@ -44,28 +44,28 @@ def test_free_controls_stand_where_their_own_gain_is():
 def test_factors_and_other_units_have_axes_of_their_own():
     factor = row(effect="ratio", difference=8, low=4, high=16, reported_difference=10, detectable=2)
     loss = row(metric="cross_entropy")
-    axis = forest.axis_of([factor], 0, 100)
+    made = axis.holding(factor.unit, factor.values(), 0, 100)
 
     assert (factor.unit, loss.unit) == ("factor", "cross_entropy")
     assert factor.unseen() == (0.5, 2)
-    assert axis.at(4) - axis.at(2) == pytest.approx(axis.at(8) - axis.at(4))
+    assert made.at(4) - made.at(2) == pytest.approx(made.at(8) - made.at(4))
     said = sheet.to_svg(forest.draw([row(), loss, factor]), "x")
     places = [said.index(f">{name}<") for name in forest.NAMES.values()]
     assert places == sorted(places)
 
 
 def test_the_axis_of_points_is_even_near_no_effect_and_never_turns():
-    axis = forest.axis_of([row(low=-0.6, high=0.7)], 100, 500)
+    made = axis.holding(axis.POINTS, (-60, 70), 100, 500)
     values = [-60, -10, -1, -0.2, 0, 0.2, 1, 10, 70]
-    places = [axis.at(value) for value in values]
+    places = [made.at(value) for value in values]
 
     assert places == sorted(places)
-    assert axis.at(0.2) - axis.at(0) == pytest.approx(axis.at(0.1) * 2 - axis.at(0) * 2, rel=0.03)
+    assert made.at(0.2) - made.at(0) == pytest.approx(made.at(0.1) * 2 - made.at(0) * 2, rel=0.03)
     assert min(places) >= 100
     assert max(places) <= 500
-    ticks = axis.ticks(apart=26)
+    ticks = made.ticks(apart=26)
     assert 0 in ticks
-    gaps = [axis.at(b) - axis.at(a) for a, b in itertools.pairwise(ticks)]
+    gaps = [made.at(b) - made.at(a) for a, b in itertools.pairwise(ticks)]
     assert min(gaps) >= 26
 
 

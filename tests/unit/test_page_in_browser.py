@@ -193,8 +193,8 @@ def test_tables_are_copied_as_they_are_shown(browser, address):
     assert [line.split(",")[1] for line in copied["CSV"][1:]] == [text] * 2
     assert copied["Markdown"][1] == "|" + " --- |" * 8
     assert len(copied["Markdown"]) == 4
-    assert copied["LaTeX"][0] == r"\begin{tabular}{llllllll}"
-    assert r"{$\pm$" in copied["LaTeX"][4]
+    assert copied["LaTeX"][1] == r"\begin{tabular}{llllllll}"
+    assert r"{$\pm$" in copied["LaTeX"][5]
     assert copied["LaTeX"][-1] == r"\end{tabular}"
 
 

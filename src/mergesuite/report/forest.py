@@ -1,13 +1,10 @@
 """All claims in one forest plot: reported, measured, what was free, and what a size cannot see.
 
-Everything is turned so that right is what the paper claims. Accuracies share one axis in points,
-even around no effect and logarithmic further out (the inverse hyperbolic sine), because gains of a
-tenth and losses of sixty points are both in it; factors and other units have panels of their own.
+Everything is turned so that right is what the paper claims; each unit has a panel of its own.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +17,12 @@ from mergesuite.errors import UserError
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import compare, controls
 from mergesuite.report import claims
-from mergesuite.report.findings import BEST_PARENT, free_controls
+from mergesuite.report.answers import BEST_PARENT, free_controls
+from mergesuite.report.axis import FACTOR, NONE, POINTS, Axis, holding
 from mergesuite.report.names import Names
 from mergesuite.report.sheet import Mark, Sheet, role, to_pdf, to_svg
 from mergesuite.report.wording import LEAK, MINUS, there
 
-LINEAR = 0.5
-"""Up to about as many points the axis is even: the smallest gain of interest."""
 LABEL = (
     "Forest plot of all claims that were measured: reported, measured with interval, and verdict. "
     "The table of claims has the same numbers."
@@ -71,16 +67,16 @@ class Row:
 
     def values(self) -> list[float]:
         """Everything that is drawn of it."""
-        none = 1.0 if self.unit == "factor" else 0.0
+        none = NONE.get(self.unit, 0.0)
         seen = self.unseen()
         return [v for v in (none, self.mean, self.low, self.high, self.reported, *seen, *self.free)
                 if there(v)]  # fmt: skip
 
     def unseen(self) -> tuple[float, ...]:
         """Both ends of what this size cannot see."""
-        if not there(self.seen) or (self.unit == "factor" and self.seen <= 0):
+        if not there(self.seen) or (self.unit == FACTOR and self.seen <= 0):
             return ()
-        return (1 / self.seen, self.seen) if self.unit == "factor" else (-self.seen, self.seen)
+        return (1 / self.seen, self.seen) if self.unit == FACTOR else (-self.seen, self.seen)
 
 
 def rows(
@@ -140,9 +136,9 @@ def _row_of(row: Any, free: Iterable[Any], paper: str, label: str, target: str) 
     sign = 1 if ratio or row["direction"] == "higher" else -1
     scale = 100 * sign if row["metric"] == "accuracy" and not ratio else sign
     low, high = sorted((scale * row["low"], scale * row["high"]))
-    unit = "factor" if ratio else "points" if row["metric"] == "accuracy" else str(row["metric"])
+    unit = FACTOR if ratio else POINTS if row["metric"] == "accuracy" else str(row["metric"])
     # A control of the same pairs: both are compared with one thing, so the differences subtract.
-    beside = [c for c in free if int(c["n"]) == int(row["n"]) and unit == "points"]
+    beside = [c for c in free if int(c["n"]) == int(row["n"]) and unit == POINTS]
     return Row(
         paper=paper,
         label=f"{label} {LEAK}" if row["leaky"] else label,
@@ -160,64 +156,7 @@ def _row_of(row: Any, free: Iterable[Any], paper: str, label: str, target: str) 
     )
 
 
-@dataclass(frozen=True)
-class Axis:
-    """Where values of one unit stand between `left` and `right`."""
-
-    unit: str
-    low: float
-    high: float
-    left: float
-    right: float
-
-    def at(self, value: float) -> float:
-        """The place of a value."""
-        ends = _bent(self.low, self.unit), _bent(self.high, self.unit)
-        part = (_bent(value, self.unit) - ends[0]) / (ends[1] - ends[0])
-        return self.left + (self.right - self.left) * part
-
-    def ticks(self, apart: float) -> list[float]:
-        """Round values at least `apart` pixels from each other, no effect always one of them."""
-        none = 1.0 if self.unit == "factor" else 0.0
-        found = [none]
-        for value in _round_values(self):
-            inside = self.left + 6 <= self.at(value) <= self.right - 6
-            if inside and all(abs(self.at(value) - self.at(other)) >= apart for other in found):
-                found.append(value)
-        return sorted(found)
-
-
-def _bent(value: float, unit: str) -> float:
-    if unit == "factor":
-        return math.log(max(value, 1e-9))
-    return math.asinh(value / LINEAR) if unit == "points" else value
-
-
-def _round_values(axis: Axis) -> list[float]:
-    """Candidates for ticks, the most telling first."""
-    if axis.unit == "factor":
-        powers = [10.0**k for k in range(-4, 5)]
-        return [*powers, *(m * p for m in (3, 2, 5) for p in powers)]
-    if axis.unit == "points":
-        return [s * v for v in (1, 10, 50, 5, 2, 0.5, 20, 100) for s in (1.0, -1.0)]
-    most = max(abs(axis.low), abs(axis.high))
-    step = 10 ** math.floor(math.log10(most)) if most > 0 else 1.0
-    return [s * k * step for k in (1, 2, 5, 0.5, 0.2) for s in (1.0, -1.0)]
-
-
-def axis_of(rows: list[Row], left: float, right: float) -> Axis:
-    """An axis that holds everything of these rows, with some air."""
-    unit, values = rows[0].unit, [value for row in rows for value in row.values()]
-    low, high = min(values), max(values)
-    if unit == "factor":
-        return Axis(unit, low / 1.15, high * 1.15, left, right)
-    if unit == "points":
-        return Axis(unit, 1.15 * min(low, -LINEAR), 1.15 * max(high, LINEAR), left, right)
-    pad = 0.05 * (high - low or 1.0)
-    return Axis(unit, low - pad, high + pad, left, right)
-
-
-NAMES = {"points": "points of accuracy", "factor": "factor (above 1: in favour)",
+NAMES = {POINTS: "points of accuracy", FACTOR: "factor (above 1: in favour)",
          "cross_entropy": "cross-entropy (nats)"}  # fmt: skip
 SMALL, BOLD = 10.0, 11.5
 LETTER = 0.53
@@ -249,7 +188,7 @@ def draw(rows: list[Row], layout: Layout = WIDE) -> Sheet:
     """All rows, a panel per unit, in each the papers one below the other."""
     sheet = Sheet(layout.width)
     y = _key(sheet.group(), layout)
-    units = sorted({row.unit for row in rows}, key=lambda u: (u != "points", u != "factor", u))
+    units = sorted({row.unit for row in rows}, key=lambda u: (u != POINTS, u != FACTOR, u))
     for unit in units:
         y = _panel(sheet, [row for row in rows if row.unit == unit], layout, y)
     sheet.height = y + 4
@@ -283,7 +222,7 @@ def _sample(marks: list[Mark], kind: str, x: float, y: float) -> None:
 
 def _panel(sheet: Sheet, rows: list[Row], layout: Layout, y: float) -> float:
     """The rows of one unit with their axis; the place below."""
-    axis = axis_of(rows, *layout.ends)
+    axis = holding(rows[0].unit, [v for row in rows for v in row.values()], *layout.ends)
     ground = sheet.group()
     top = y + 26
     place = top
@@ -300,7 +239,6 @@ def _panel(sheet: Sheet, rows: list[Row], layout: Layout, y: float) -> float:
 
 def _scale(marks: list[Mark], axis: Axis, y: float, top: float, bottom: float) -> None:
     """The name of an axis, its ticks, and the line of no effect."""
-    none = 1.0 if axis.unit == "factor" else 0.0
     name = NAMES.get(axis.unit, axis.unit.replace("_", " "))
     marks.append(Mark("text", "soft", ((axis.left + axis.right) / 2, y + 9, SMALL), name,
                       anchor="middle"))  # fmt: skip
@@ -309,10 +247,10 @@ def _scale(marks: list[Mark], axis: Axis, y: float, top: float, bottom: float) -
         Mark("text", "soft", (axis.right, y + 9, SMALL), "as claimed \u2192", anchor="end")
     )
     for value in axis.ticks(apart=26):
-        x, is_none = axis.at(value), value == none
+        x, is_none = axis.at(value), value == axis.none
         marks.append(Mark("line", "soft" if is_none else "faint", (x, top, x, bottom, 1.0)))
         text = f"{value:g}".replace("-", MINUS)
-        sign = "+" if value > 0 and axis.unit != "factor" else ""
+        sign = "+" if value > 0 and axis.unit != FACTOR else ""
         marks.append(Mark("text", "soft", (x, top - 3, SMALL), sign + text, anchor="middle"))
 
 
@@ -330,7 +268,7 @@ def _row(marks: list[Mark], row: Row, axis: Axis, layout: Layout, y: float) -> N
     if unseen := row.unseen():
         left, right = (axis.at(value) for value in unseen)
         marks.append(Mark("rect", "band", (left, middle - 5.5, right - left, 11)))
-        none = axis.at(1.0 if row.unit == "factor" else 0.0)
+        none = axis.at(axis.none)
         marks.append(Mark("line", "soft", (none, middle - 5.5, none, middle + 5.5, 1.0)))
     for value in row.free:
         x = axis.at(value)

@@ -26,10 +26,10 @@ from mergesuite.judge import collect, compare
 from mergesuite.judge.controls import read as read_controls
 from mergesuite.judge.verdict import COLOURS, MEANINGS, NOT_RUN
 from mergesuite.report import (
+    answers,
     bibliography,
     claims,
     controls,
-    findings,
     forest,
     sheet,
     svg,
@@ -92,10 +92,10 @@ def section(paper_folder: Path, place: Place, key: str = "") -> dict[str, Any]:
     made = tables.make(paper, runs, verdicts, beside)
     told = claims.told(verdicts, names)
     for claim, row in zip(told, verdicts.to_dict("records"), strict=True):
-        claim["protocol"] = findings.protocol(paper, row) if claim["tested"] else NOTHING
+        claim["protocol"] = answers.protocol(paper, row) if claim["tested"] else NOTHING
     return {
         **base,
-        "finding": findings.find(paper, names, verdicts, beside),
+        "finding": answers.find(paper, names, verdicts, beside),
         "claims": told,
         "forest": forest.rows(names, verdicts, beside, headed, base["key"]),
         "controls": controls.told(beside, names),
@@ -238,7 +238,7 @@ def page(sections: list[dict[str, Any]], profile: str) -> str:
         not_run=NOT_RUN,
         forests=_forests(rows),
         forest_note=forest.NOTE,
-        free_note=findings.FREE_NOTE,
+        free_note=answers.FREE_NOTE,
         families=claims.FAMILIES,
         power_notes=[claims.INTERVAL_NOTE, claims.POWER_NOTE],
         protocols=list(dict.fromkeys(c["protocol"] for c in told if c["tested"])),

@@ -78,8 +78,9 @@
     LaTeX: (lines) => {
       const line = (cells) => "  " + cells.map((cell) =>
         `{${[...cell].map((letter) => latex[letter] ?? letter).join("")}}`).join(" & ") + " \\\\";
-      return [`\\begin{tabular}{${"l".repeat(lines[0].length)}}`, "  \\hline", line(lines[0]), "  \\hline",
-        ...lines.slice(1).map(line), "  \\hline", "\\end{tabular}", ""].join("\n");
+      return ["% \\usepackage{booktabs}", `\\begin{tabular}{${"l".repeat(lines[0].length)}}`,
+        "  \\toprule", line(lines[0]), "  \\midrule", ...lines.slice(1).map(line),
+        "  \\bottomrule", "\\end{tabular}", ""].join("\n");
     },
   };
   const suffix = { CSV: "csv", Markdown: "md", LaTeX: "tex" };
@@ -121,7 +122,8 @@
 
   // Whatever is folded opens for who asks for something in it, and for print.
   const reveal = () => {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    // Ids hold letters, digits, - _ and /, which no browser writes otherwise.
+    const target = document.getElementById(location.hash.slice(1));
     if (!target) return;
     for (let up = target; up; up = up.parentElement) if (up.tagName === "DETAILS") up.open = true;
     const own = target.querySelector(":scope > th > details");

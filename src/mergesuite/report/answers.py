@@ -45,8 +45,9 @@ Row = Mapping[Any, Any]
 FREE = 0.1
 """A control is as good as free if it takes at most this part of the images of the method."""
 FREE_NOTE = (
-    f"For free: controls that take at most {percent(FREE)} of the images of the method, the best "
-    "parent left out; the intervals of all controls of a method hold at once in 95 % of studies."
+    f"For free: controls that take at most {percent(FREE)} of the images of the method, but for "
+    "the best parent; points are the control's minus the method's, and the intervals of all "
+    "controls of a method hold at once in 95 % of studies."
 )
 BEST_PARENT = "best-parent"
 
