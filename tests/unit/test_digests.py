@@ -424,3 +424,17 @@ def test_no_file_is_parsed_twice(package, monkeypatch):
     first = len(parsed)
     all_digests()
     assert len(parsed) == first <= len(list(package.rglob("*.py")))
+
+
+def test_what_is_no_module_counts_with_its_name(tmp_path, monkeypatch):
+    folder = tmp_path / "report" / "templates"
+    folder.mkdir(parents=True)
+    (folder / "a.html").write_text("one")
+    monkeypatch.setattr(digests, "PACKAGE", tmp_path)
+    first = digests.contents("report/templates")
+
+    assert digests.contents("report/templates") == first
+    (folder / "a.html").write_text("two")
+    second = digests.contents("report/templates")
+    (folder / "a.html").rename(folder / "b.html")
+    assert len({first, second, digests.contents("report/templates")}) == 3

@@ -30,7 +30,7 @@ def run(command, folder):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     copy = tmp_path_factory.mktemp("readme")
-    for name in ("workflow", "replications", "config", "profiles"):
+    for name in ("workflow", "replications", "config", "profiles", "results/published"):
         shutil.copytree(ROOT / name, copy / name)
     for name in ("Snakefile", "Makefile", "setup.py", "pyproject.toml", "requirements.lock",
                  "environment.yml"):  # fmt: skip

@@ -22,7 +22,7 @@ rule report:
         where=where,
         papers=shown,
         code=digests.code("report.page"),
-        template=digests.contents("report/templates/report.html"),
+        templates=digests.contents("report/templates"),
     shell:
         "mergesuite report --papers {params.papers} {params.where} --out {output:q} 2> {log:q}"
 

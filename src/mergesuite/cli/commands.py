@@ -8,17 +8,23 @@ import os
 import re
 import shlex
 import shutil
+import webbrowser
 from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mergesuite.core import provenance, sealed, store
-from mergesuite.errors import CheckFailed, UserError
+from mergesuite.errors import CheckFailed, MachineError, UserError, nearest
 from mergesuite.experiment import config, flags, foreign
 from mergesuite.experiment.checks import SPLITS
 from mergesuite.experiment.recipe import Recipe
 from mergesuite.experiment.settings import Data, Merge, Network, Other
+from mergesuite.experiment.spec import PROFILES
 from mergesuite.experiment.strict import checked
+
+if TYPE_CHECKING:
+    from mergesuite.report.page import Place
 
 TEMPLATE_NAME = "my-paper"
 """What the template calls its paper."""
@@ -153,11 +159,33 @@ def _papers(options: Namespace) -> list[str]:
 
 
 def _report(options: Namespace) -> None:
-    from mergesuite.report import page
+    from mergesuite.report import forest, page
 
     folders = [config.folder_of(name) for name in _papers(options)]
+    if options.forest:
+        return forest.write(folders, options.profile, options.results, options.forest)
+    also = [_place(word, options.results) for word in options.also]
     out = options.out or options.results / options.profile / "report" / "index.html"
-    page.write(folders, options.profile, options.results, out)
+    page.write(folders, options.profile, options.results, out, also)
+    if options.open and not webbrowser.open(out.resolve().as_uri()):
+        raise MachineError(f"no browser to show {out}: open it yourself")
+    return None
+
+
+def _place(word: str, results: Path) -> Place:
+    """`PROFILE` or `PROFILE@RESULTS` of --also."""
+    from mergesuite.report.page import Place
+
+    profile, _, folder = word.partition("@")
+    if profile not in PROFILES:
+        raise UserError(
+            f"--also {word}: expected PROFILE or PROFILE@RESULTS{nearest(profile, PROFILES)}: "
+            f"{', '.join(PROFILES)}"
+        )
+    place = Place(profile, Path(folder) if folder else results)
+    if not (place.results / profile).is_dir():
+        raise UserError(f"--also {word}: there is no folder {place.results / profile}")
+    return place
 
 
 def _findings(options: Namespace) -> None:

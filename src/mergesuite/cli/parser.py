@@ -231,10 +231,24 @@ def _add_report(stages) -> None:
         stages,
         "report",
         "one HTML page of everything, readable offline",
-        "mergesuite report --papers mega --profile laptop",
+        "mergesuite report --papers mega --profile laptop --open",
     )
     _add_papers(stage)
     stage.add_argument("--out", type=Path, help="default: RESULTS/PROFILE/report/index.html")
+    stage.add_argument(
+        "--also",
+        nargs="+",
+        default=[],
+        metavar="PROFILE[@RESULTS]",
+        help="results of other profiles, or of other machines, that stand beside on the page",
+    )
+    stage.add_argument("--open", action="store_true", help="show the page in a browser")
+    stage.add_argument(
+        "--forest",
+        type=Path,
+        metavar="FILE",
+        help="write the plot of all claims alone: .svg or .pdf",
+    )
 
 
 def _add_findings(stages) -> None:

@@ -91,8 +91,10 @@ def prepare() -> None:
 
 
 def contents(path: str) -> str:
-    """Twelve hex digits over a file of the package that is no module, such as a template."""
-    return hashlib.sha256((PACKAGE / path).read_bytes()).hexdigest()[:12]
+    """Twelve hex digits over a folder of the package with what is no module, such as templates."""
+    files = sorted(file for file in (PACKAGE / path).iterdir() if file.is_file())
+    whole = b"".join(file.name.encode() + b"\0" + file.read_bytes() + b"\0" for file in files)
+    return hashlib.sha256(whole).hexdigest()[:12]
 
 
 def closure(*modules: str) -> frozenset[str]:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from mergesuite.judge.verdict import VERDICTS
 from mergesuite.report.markup import Table
+from mergesuite.report.names import Names
 from mergesuite.report.wording import (
     LEAK,
     LEAK_NOTE,
@@ -26,10 +28,10 @@ from mergesuite.report.wording import (
 )
 
 FAMILIES = {
-    "primary": "What the paper claims",
-    "secondary": "Our own questions",
+    "primary": "the paper",
+    "secondary": "we ask",
 }
-"""Each family with its heading; its intervals hold together, whatever the other one asks."""
+"""Who claims it; the intervals of one family hold together, whatever the other one asks."""
 INTERVAL_NOTE = (
     "Intervals of one family hold all at once in 95 % of studies, so each has the level beside it: "
     "t over pairs of results with the same parents, and over test images where both sides see the "
@@ -101,49 +103,100 @@ POWER_COLUMNS = (
 )
 
 
+SPREADS = ("sd_pairs", "sd_search", "se_images")
+
+
 def _power(row: Row, ratio: bool, metric: str) -> list[str]:
     """What this size can see, what it should, and where the spread is from."""
-    parts = (row[key] for key in ("sd_pairs", "sd_search", "se_images"))
-    spreads = [math.exp(value) if ratio and there(value) else value for value in parts]
     return [
         size(ratio, metric, row["detectable"]),
         size(ratio, metric, row["interest"]),
         needed(row["pairs_needed"], int(row["n"])),
-        *(size(ratio, metric, value) for value in spreads),
+        *(_deviation(row[key], ratio, metric) for key in SPREADS),
     ]
 
 
-def told(verdicts: pd.DataFrame) -> list[dict[str, Any]]:
-    """What the page says about each claim that is compared."""
-    return [_told(row) for row in tested(verdicts)]
+def told(verdicts: pd.DataFrame, names: Names) -> list[dict[str, Any]]:
+    """What the page says about each claim, those that are left untested included."""
+    return [_told(row, names) for row in verdicts.to_dict("records")]
 
 
-def _told(row: Row) -> dict[str, Any]:
-    ratio, metric, n = row["effect"] == "ratio", str(row["metric"]), int(row["n"])
-    return {
+def _told(row: Row, names: Names) -> dict[str, Any]:
+    base = {
         "name": row["claim"],
         "family": row["family"],
         "text": row["text"],
         "verdict": row["verdict"],
+        "order": VERDICTS.index(row["verdict"]),
         "why": row["why"],
         "leaky": bool(row["leaky"]),
+        "tested": is_tested(row),
+        "measured_here": is_tested(row) and int(row["n"]) > 0,
+    }
+    if not is_tested(row):
+        return base
+    ratio, metric, n = row["effect"] == "ratio", str(row["metric"]), int(row["n"])
+    return base | {
         "unit": unit(ratio, metric),
-        "place": _place(row),
-        "comparison": f"{row['subject']} against {row['against']}",
+        "ids": f"{row['subject']} against {row['against']}",
+        "comparison": f"{names(row['subject'])} against {names(row['against'])}",
         "reported": effect(ratio, metric, row["reported_difference"]),
         "measured": effect(ratio, metric, row["difference"], row["low"], row["high"]),
-        "level": percent(row["level"]),
-        "pairs": counted(n),
-        "n": n,
         "seen": _seen(ratio, metric, row["detectable"]),
-        "interest": size(ratio, metric, row["interest"]),
-        "because": row["because"],
-        "needed": needed(row["pairs_needed"], n),
-        "twin": _twin(row, ratio, metric),
-        "values": [number(row[k], metric) for k in ("measured", "measured_against")],
-        "by_image": _by_image(row),
-        "spread_kind": row["spread_kind"],
-    }
+        "n": n,
+        "sort": {key: _sortable(row[key]) for key in ("reported_difference", "difference",
+                                                      "detectable")},
+        "evidence": _evidence(row, names, ratio, metric, n),
+    }  # fmt: skip
+
+
+def _sortable(value: Any) -> str:
+    return f"{value:.6g}" if there(value) else ""
+
+
+def _evidence(row: Row, names: Names, ratio: bool, metric: str, n: int) -> list[tuple[str, str]]:
+    """What a verdict rests on, line by line: what it is, and what was found."""
+    of = f" {unit(ratio, metric)}".rstrip()
+    found = effect(ratio, metric, row["difference"], row["low"], row["high"])
+    sides = [number(row[k], metric) for k in ("measured", "measured_against")]
+    lines = [("by", _place(row)), ("reported", _reported(row, ratio, metric, of))]
+    if n:
+        kind = f"{percent(row['level'])} interval, {counted(n)}; {row['spread_kind']}"
+        lines += [
+            ("measured", f"{found}{of} ({kind})"),
+            ("each side", f"{sides[0]} against {sides[1]}"),
+        ]
+        lines.append(("could have seen", f"{_seen(ratio, metric, row['detectable'])}{of}"))
+    lines.append(
+        ("of interest from", f"{size(ratio, metric, row['interest'])}{of} ({row['because']})")
+    )
+    if n:
+        lines.append(("pairs that would tell", needed(row["pairs_needed"], n)))
+        lines.append(("spread", _spread(row, ratio, metric)))
+    if (twin := _twin(row, ratio, metric)) and n:
+        lines.append((f"held-out twin, {names(twin['name'])}", f"{twin['gain']}{of}"))
+        lines.append(("the leak adds", f"{twin['excess']}{of}"))
+    if (images := _by_image(row)) != NOTHING:
+        lines.append(("pairs by image", images))
+    return lines
+
+
+def _spread(row: Row, ratio: bool, metric: str) -> str:
+    """Where the spread is from, as far as that is known."""
+    parts = zip(("one pair", "of it by search", "of the mean by images"), SPREADS, strict=True)
+    return ", ".join(
+        f"{name} {_deviation(row[key], ratio, metric)}" for name, key in parts if there(row[key])
+    )
+
+
+def _deviation(value: Any, ratio: bool, metric: str) -> str:
+    return size(ratio, metric, math.exp(value) if ratio and there(value) else value)
+
+
+def _reported(row: Row, ratio: bool, metric: str, of: str) -> str:
+    if not there(row["reported_difference"]):
+        return "no value"
+    return f"{effect(ratio, metric, row['reported_difference'])}{of}"
 
 
 def _seen(ratio: bool, metric: str, value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -54,13 +54,20 @@ def table(frame: pd.DataFrame) -> Table:
     return Table("controls", caption, frame, pd.DataFrame(shown), NOTES)
 
 
-def told(frame: pd.DataFrame) -> list[str]:
-    """One sentence per method on its best control at equal cost, one on the best ensemble."""
+def told(frame: pd.DataFrame, name: Callable[[str], str] = str) -> list[str]:
+    """One sentence per method on its best control at equal cost, one on the best ensemble.
+
+    `name` says what a subject is called.
+    """
     return [
         sentence
         for _, rows in frame.groupby(["subject", "batchnorm"], sort=False)
-        for sentence in _told(rows.to_dict("records"))
+        for sentence in _told(_named(rows, name).to_dict("records"))
     ]
+
+
+def _named(rows: pd.DataFrame, name: Callable[[str], str]) -> pd.DataFrame:
+    return rows.assign(subject=rows["subject"].map(name), against=rows["against"].map(name))
 
 
 def _told(rows: list[dict[Any, Any]]) -> list[str]:

@@ -60,7 +60,7 @@ TEXT = {
 }  # fmt: skip
 """Columns that are words: flush left."""
 
-_LATEX = {
+LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     MINUS: "$-$", "±": r"$\pm$", TIMES: r"$\times$", LEAK: r"$\dagger$", NOTHING: "--", "<": "$<$",
@@ -74,7 +74,7 @@ def escape(text: object) -> str:
     An empty line would end the paragraph, and with it the argument it stands in.
     """
     said = " ".join(str(text).split())
-    return "".join(_LATEX.get(character, character) for character in said)
+    return "".join(LATEX.get(character, character) for character in said)
 
 
 LETTERS = 74

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pandas as pd
@@ -95,3 +96,8 @@ def needed(value: Any, n: int) -> str:
     if there(value):
         return f"{int(value):,}"
     return "no number" if n > 1 else NOTHING
+
+
+def tight(text: str) -> str:
+    """A sentence whose intervals no line break comes into."""
+    return re.sub(r"\[[^\[\]]*\]", lambda found: found[0].replace(" ", "\u00a0"), text)
