@@ -4,71 +4,35 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
-import pytest
 import report_fixture as fixture
 
 from mergesuite.cli import ending, run
-from mergesuite.experiment import spec
-from mergesuite.judge import findings
+from mergesuite.report import answers, findings
 
 
-@pytest.fixture
-def paper():
-    return spec.Paper.model_validate({k: v for k, v in fixture.SPEC.items() if k != "profiles"})
+def words(*verdicts, family="primary"):
+    return pd.DataFrame([{"family": family, "verdict": verdict} for verdict in verdicts])
 
 
-def row(verdict, subject="mega-clean-pair", against="best-parent-pair", **other):
-    known = {
-        "claim": "c", "family": "primary", "verdict": verdict, "subject": subject,
-        "against": against, "metric": "accuracy", "split": "test", "effect": "difference",
-        "reported_difference": 0.015, "difference": 0.0012, "low": -0.004, "high": 0.0063, "n": 8,
-    }  # fmt: skip
-    return {**known, **other}
-
-
-def test_a_line_counts_claims_and_says_reported_and_clean(paper):
-    rows = [
-        row("reproduced", subject="mega-released-pair", reported_difference=0.09),
-        row("no gain"),
-        row("cannot tell yet", subject="mega-pair"),
-        row("direction only", family="secondary"),
-        row("not run", subject="mega-deep", n=0),
-        row("not comparable", subject=float("nan"), against=float("nan"), metric=float("nan")),
-    ]
-    assert findings.line(paper, rows) == (
-        "1 of 3 claims holds, 1 open; reported +1.5 points, clean +0.1 [-0.4, 0.6] points, "
-        "n = 8: no gain"
+def test_claims_are_counted_that_are_the_papers_own_and_can_be_judged():
+    own = words("reproduced", "no gain", "cannot tell yet", "not run", "not comparable")
+    ours = words("direction only", family="secondary")
+    assert findings.counted(pd.concat([own, ours])) == "1 of 3 claims holds, 1 open."
+    assert findings.counted(words("contradicted", "direction only", "smaller than reported")) == (
+        "2 of 3 claims hold."
     )
-
-
-def test_nothing_is_made_up_where_nothing_was_reported_or_measured(paper):
-    unreported = [row("contradicted", reported_difference=float("nan"), low=float("nan"))]
-    assert findings.line(paper, unreported) == (
-        "0 of 1 claims hold; clean +0.1 points, n = 8: contradicted"
-    )
-    assert "none" in findings.line(paper, [row("not comparable", n=2)])
-    assert findings.line(paper, [row("no gain", subject="mega-pair")]) == "0 of 1 claims hold"
-
-
-def test_the_headline_is_a_clean_entry_against_the_best_parent(paper):
-    others = [
-        row("no gain", against="average-pair"),
-        row("no gain", subject="mega-released-pair"),
-        row("no gain", metric="cross_entropy"),
-        row("no gain", family="secondary"),
-    ]
-    own = row("no gain", claim="own")
-    assert findings.headline(paper, [*others, own]) is own
-    assert findings.headline(paper, others) is None
+    assert findings.counted(words("not run", "not comparable")) == ""
 
 
 def test_the_command_prints_what_verdicts_csv_says(compared, tmp_path, capsys):
     with fixture.copied(compared, tmp_path) as (_, results):
         assert run(["findings", "--papers", "mega", "--results", str(results)]) == 0
         table = pd.read_csv(results / "laptop/mega/verdicts.csv")
+        judged = answers.read("mega", "laptop", results)
     own = table[(table["family"] == "primary") & table["verdict"].isin(findings.HOLDS)]
     said = capsys.readouterr().out
     assert said.startswith(f"mega: {len(own)} of ")
+    assert answers.find(*judged).answer in said
     assert len(said.splitlines()) == 1
 
 

@@ -189,7 +189,7 @@ def _place(word: str, results: Path) -> Place:
 
 
 def _findings(options: Namespace) -> None:
-    from mergesuite.judge import findings
+    from mergesuite.report import findings
 
     for line in findings.lines(_papers(options), options.profile, options.results):
         print(line)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mergesuite.errors import UserError
-from mergesuite.judge import findings
+from mergesuite.report import findings
 
 SHOWN = 5
 """Failed jobs that are named; the others are counted."""

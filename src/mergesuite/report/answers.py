@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from mergesuite.experiment import spec
+from mergesuite.experiment import config, spec
+from mergesuite.judge import compare, controls
 from mergesuite.judge.verdict import (
     CANNOT_TELL,
     CONTRADICTED,
@@ -79,6 +81,31 @@ class Finding:
     def __str__(self) -> str:
         """All of it as one line."""
         return " ".join(part for part in (self.answer, self.numbers, self.free) if part)
+
+
+PUBLISHED = "published"
+"""The folder of results that are git's (see `publish`): their tables have no record."""
+
+
+class Judged(NamedTuple):
+    """A paper and what became of its claims: verdicts.csv, and controls.csv as `beside`."""
+
+    paper: spec.Paper
+    names: Names
+    verdicts: pd.DataFrame
+    beside: pd.DataFrame
+
+
+def read(name: str, profile: str, results: Path) -> Judged:
+    """The judgement of a paper below `results`, which may be the published ones.
+
+    Raises:
+        UserError: it has none at that profile, or a damaged one.
+    """
+    paper = config.paper(name, profile)
+    folder, recorded = results / profile / name, results.name != PUBLISHED
+    tables = compare.read(folder, recorded), controls.read(folder, recorded)
+    return Judged(paper, Names(paper), *tables)
 
 
 def find(paper: spec.Paper, names: Names, verdicts: pd.DataFrame, beside: pd.DataFrame) -> Finding:

@@ -14,9 +14,7 @@ import pandas as pd
 
 from mergesuite.core import store
 from mergesuite.errors import UserError
-from mergesuite.experiment.jobs import Jobs
-from mergesuite.judge import compare, controls
-from mergesuite.report import claims
+from mergesuite.report import answers, claims
 from mergesuite.report.answers import BEST_PARENT, free_controls
 from mergesuite.report.axis import FACTOR, NONE, POINTS, Axis, holding
 from mergesuite.report.names import Names
@@ -96,17 +94,11 @@ def rows(
     return found
 
 
-PUBLISHED = "published"
-"""The folder of results that are git's (see `publish`): their tables have no record."""
-
-
 def of_paper(paper_folder: Path, profile: str, results: Path) -> list[Row]:
     """The rows of a paper from its tables on disk."""
-    jobs = Jobs(paper_folder.name, profile, str(results))
-    folder, recorded = Path(jobs.folder), results.name != PUBLISHED
-    names = Names(jobs.paper, [claim.subject for claim in jobs.paper.claims.values()])
-    verdicts, beside = compare.read(folder, recorded), controls.read(folder, recorded)
-    return rows(names, verdicts, beside, names.brief(jobs.name), jobs.name)
+    name = paper_folder.name
+    judged = answers.read(name, profile, results)
+    return rows(judged.names, judged.verdicts, judged.beside, judged.names.brief(name), name)
 
 
 def write(papers: list[Path], profile: str, results: Path, out: Path) -> None:

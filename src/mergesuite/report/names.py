@@ -108,8 +108,13 @@ class Names:
         usual: the population that goes without saying.
     """
 
-    def __init__(self, paper: spec.Paper, subjects: Iterable[str] = ()) -> None:
-        """`subjects` are those a reader meets first; the population of the first is `usual`."""
+    def __init__(self, paper: spec.Paper, subjects: Iterable[str] | None = None) -> None:
+        """`subjects` are those a reader meets first (default: in the order of the claims).
+
+        The population of the first is `usual`.
+        """
+        if subjects is None:
+            subjects = [claim.subject for claim in paper.claims.values()]
         self._paper, self._parts = paper, paper.all_subjects()
         met = [self._parts[name] for name in subjects if self._parts.get(name)]
         first = met[0] if met else None

@@ -70,7 +70,7 @@ def section(paper_folder: Path, place: Place, key: str = "") -> dict[str, Any]:
     slug = paper_folder.name
     jobs = Jobs(slug, place.profile, str(place.results))
     paper, folder = jobs.paper, Path(jobs.folder)
-    names = Names(paper, [claim.subject for claim in paper.claims.values()])
+    names = Names(paper)
     base = {
         "slug": slug,
         "key": key or slug,
