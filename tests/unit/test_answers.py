@@ -157,6 +157,12 @@ def test_who_is_ahead_for_free_is_said_with_its_interval(judged):
     assert free(judged, both).endswith("weights undecided, \u22120.10 [\u22121.20, +1.00].")
 
 
+def test_one_that_is_shown_to_be_ahead_goes_before_one_that_may_be(judged):
+    wide = {"against": "mean-parent-pair", "difference": -0.05, "low": -0.12, "high": 0.02}
+
+    assert free(judged, wide, {}) == "For free: average of the weights ahead by 2.00 [1.00, 3.00]."
+
+
 def test_what_costs_is_not_free_and_an_ensemble_stands_apart(judged):
     dear = {"against": "grid-pair", "method": "interpolation-grid", "difference": -0.9, "cost": 0.2}
     best = {"against": "best-parent-pair", "method": "best-parent", "difference": -0.9}

@@ -121,9 +121,7 @@ def test_the_first_screen_answers_for_each_paper(made):
     for card in cards:
         assert ">only under leakage</span>" in card
         assert "Only with test images in the search: without them nothing as large as 0.50" in card
-        assert (
-            "Reported +1.30 points; as published\u2020 +1.81 [+1.64, +1.98], without test" in card
-        )
+        assert "Reported +1.30 points; as published\u2020 +1.81 [+1.64,\u00a0+1.98]," in card
         assert "over the best parent at n = 5 (enough to see " in card
         assert "7 claims: 2 reproduced, 1 direction only, 1 no gain" in card
 

@@ -255,11 +255,14 @@ def _numbers(row: Row, how: str, against: str) -> str:
 
 
 def free_controls(beside: pd.DataFrame, row: Row) -> list[dict[Any, Any]]:
-    """The controls of a claim's subject that cost next to nothing, best first."""
+    """The controls of a claim's subject that cost next to nothing.
+
+    Those that are shown to be ahead of it come first, of each the best first.
+    """
     mine = (beside["subject"] == row["subject"]) & (beside["batchnorm"] == row["batchnorm"])
     rows = beside[mine & (beside["method"] != BEST_PARENT)].to_dict("records")
     cheap = (r for r in rows if there(r["cost"]) and r["cost"] <= FREE and there(r["low"]))
-    return sorted(cheap, key=lambda r: r["difference"])
+    return sorted(cheap, key=lambda r: (r["high"] >= 0, r["difference"]))
 
 
 def _free(names: Names, rows: list[dict[Any, Any]]) -> str:
