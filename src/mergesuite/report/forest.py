@@ -89,6 +89,8 @@ def rows(
         is_gain = names.use(str(row["against"])) == BEST_PARENT and not row["leaky"]
         free = free_controls(beside, row) if is_gain else []
         label = f"{names.short(row['subject'])} vs {names.short(row['against'])}"
+        if row["effect"] == "ratio":  # the axis does not say of what
+            label += f": {str(row['metric']).replace('_', ' ')}"
         if made := _row_of(row, free, paper, label, f"{key}/{row['claim']}"):
             found.append(made)
     return found
@@ -265,10 +267,10 @@ def _row(marks: list[Mark], row: Row, axis: Axis, layout: Layout, y: float) -> N
     for value in row.free:
         x = axis.at(value)
         marks.append(Mark("line", "soft", (x, middle - 5, x, middle + 5, 1.4)))
-    marks.append(Mark("line", colour, (axis.at(row.low), middle, axis.at(row.high), middle, 2.2)))
-    marks.append(Mark("dot", colour, (axis.at(row.mean), middle, 3.4), hollow=row.leaky))
     if there(row.reported):
         marks.append(Mark("diamond", "ink", (axis.at(row.reported), middle, 4.2), hollow=True))
+    marks.append(Mark("line", colour, (axis.at(row.low), middle, axis.at(row.high), middle, 2.2)))
+    marks.append(Mark("dot", colour, (axis.at(row.mean), middle, 3.4), hollow=row.leaky))
 
 
 def _cut(text: str, most: int) -> str:
