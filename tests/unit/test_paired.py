@@ -73,10 +73,12 @@ def test_two_networks_on_the_same_images():
 
 
 def test_more_images_resolve_less_and_more_comparisons_ask_for_more():
-    few, many = (Paired(0, -0.1, 0.1, n // 20, n // 20, n) for n in (100, 10_000))
+    few, many = (Paired(0, -0.005, 0.005, n // 20, n // 20, n) for n in (100, 10_000))
+    apart = Paired(0, -0.2, 0.2, 0, 0, 20)
 
     assert resolved([few], 0.95) == pytest.approx(0.09, abs=0.005)  # 2.8 * sqrt(0.1 / 100)
     assert resolved([many], 0.95) == pytest.approx(0.009, abs=0.0005)
+    assert resolved([apart], 0.95) == 0.2
     assert math.isnan(resolved([], 0.95))
     assert (simultaneous(1), simultaneous(10)) == (0.95, 0.995)
 

@@ -77,9 +77,13 @@ def simultaneous(comparisons: int) -> float:
 def resolved(pairs: Sequence[Paired], level: float) -> float:
     """The true difference that such a comparison shows with a chance of 80 %, of a typical pair.
 
-    NaN without any pair.
+    It is no less than an interval reaches to either side: where hardly an image tells two networks
+    apart, their variance is not known so well. NaN without any pair.
     """
     if not pairs:
         return float("nan")
-    seen = [power.detectable(pair.variance, 0.0, pair.n, level) for pair in pairs]
+    seen = [
+        max(power.detectable(pair.variance, 0.0, pair.n, level), (pair.high - pair.low) / 2)
+        for pair in pairs
+    ]
     return float(np.median(seen))
