@@ -12,7 +12,7 @@ from mergesuite.experiment.config import Config, read_config
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "config" / "README.md"]
-PACKAGES = "cli|core|data|experiment|fitness|judge|methods|models|report|stages"
+PACKAGES = "cli|core|data|experiment|fitness|judge|methods|models|report|stages|trying"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -40,8 +40,8 @@ def run(words: list[str]) -> int:
         return _ended(1, str(error))
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         sys.stderr.close()
-    except KeyboardInterrupt:
-        return _ended(130, "interrupted; the same command resumes")
+    except KeyboardInterrupt as stop:
+        return _ended(130, str(stop) or "interrupted; the same command resumes")
     except (OSError, MemoryError, RuntimeError) as error:
         if failure := of_machine(error):
             return _ended(3, str(failure))

@@ -109,6 +109,18 @@ def _evaluate(options: Namespace) -> None:
     _print(outcome.of_table(options.out))
 
 
+def _try(options: Namespace) -> None:
+    network, data = flags.read(Network, options), flags.read(Data, options)
+    parents = [_weights(file) for file in options.parents]
+    from mergesuite.trying import command
+
+    command.run(
+        parents, network, data,
+        budget=options.budget, only=options.only, seed=options.seed, out=options.out,
+        force=options.force, device=options.device, command=_said(options),
+    )  # fmt: skip
+
+
 def _others(words: list[str]) -> dict[str, Other]:
     """The sets of images that `--on` names."""
     found = {}
@@ -298,6 +310,7 @@ COMMANDS = {
     "train": _train,
     "merge": _merge,
     "evaluate": _evaluate,
+    "try": _try,
     "collect": _collect,
     "compare": _compare,
     "tables": _tables,

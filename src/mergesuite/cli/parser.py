@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mergesuite {__version__}")
     stages = parser.add_subparsers(dest="stage", required=True, parser_class=Parser)
     for add in (
-        _add_list, _add_data, _add_train, _add_merge, _add_evaluate, _add_paper_stages,
+        _add_list, _add_data, _add_train, _add_merge, _add_evaluate, _add_try, _add_paper_stages,
         _add_report, _add_findings, _add_check, _add_accept, _add_plan_study, _add_verify,
         _add_rocrate, _add_doctor, _add_new_paper,
     ):  # fmt: skip
@@ -173,6 +173,41 @@ def _add_evaluate(stages) -> None:
     stage.add_argument(
         "--out", type=Path, required=True, help="a CSV file; what each run gets right goes beside"
     )
+
+
+def _add_try(stages) -> None:
+    stage = _stage(
+        stages,
+        "try",
+        "what merging your networks is worth: every method and free control, one answer",
+        "mergesuite try a.pt b.pt --model torchvision:resnet18 --data folder:images@64",
+    )
+    stage.add_argument(
+        "parents",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="two or more: .safetensors, .pt state dicts, torchvision:NETWORK@WEIGHTS or "
+        "timm:NETWORK.TAG",
+    )
+    flags.add(stage, Network)
+    flags.add(stage, Data)
+    stage.add_argument(
+        "--budget",
+        type=int,
+        metavar="N",
+        help="candidates that each search may have scored; default: 20 to 100, as many as take "
+        "minutes",
+    )
+    stage.add_argument(
+        "--only", nargs="+", metavar="NAME", help="the methods and controls to run; default: all"
+    )
+    stage.add_argument("--seed", type=int, default=0, help="names every random stream (default: 0)")
+    stage.add_argument(
+        "--out", type=Path, default=Path("tried"), help="folder for the results (default: tried)"
+    )
+    stage.add_argument("--force", action="store_true", help="replace results that are there")
+    _add_device(stage)
 
 
 def _profile(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -11,10 +12,23 @@ from tqdm import tqdm
 
 from mergesuite.core import ranks
 
+_quiet = False
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Within it nothing is shown that begins now: somebody else tells how far things are."""
+    global _quiet
+    before, _quiet = _quiet, True
+    try:
+        yield
+    finally:
+        _quiet = before
+
 
 def log(message: str) -> None:
     """One line, above any bar."""
-    if ranks.first():
+    if ranks.first() and not _quiet:
         tqdm.write(message, file=sys.stderr)
 
 
@@ -71,4 +85,4 @@ class Count:
 
 
 def _bars() -> bool:
-    return sys.stderr.isatty() and ranks.first()
+    return sys.stderr.isatty() and ranks.first() and not _quiet

@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -74,6 +75,21 @@ def settle() -> None:
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+@contextlib.contextmanager
+def settled() -> Iterator[None]:
+    """Within it float32 means float32, as `settle` has it; for a caller with settings of its own.
+
+    The number of threads stays the caller's, and afterwards so does everything else.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before, matmul.allow_tf32 = matmul.allow_tf32, False
+    try:
+        with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        matmul.allow_tf32 = before
 
 
 def _keep_memory() -> None:

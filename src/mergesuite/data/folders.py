@@ -143,6 +143,14 @@ def listed(folder: Path, held_out: float | None) -> tuple[tuple[str, ...], Listi
     return tuple(found), _divide(tuple(found), found, {"search": held, "test": HELD_OUT})
 
 
+def made_here(folder: Path) -> tuple[str, ...]:
+    """The splits that `listed` divides off by itself, because the folder has no such part."""
+    there = {child.name for child in folder.iterdir() if child.is_dir()}
+    if set(SPLITS) <= there:
+        return ()
+    return ("search",) if "train" in there and there & {"test", "val"} else ("search", "test")
+
+
 def classes_of(folder: Path, part: str = "") -> Found:
     """The classes of a folder, or of the `part` of it, with their images.
 

@@ -147,6 +147,43 @@ def mcnemar(only_a: int, only_b: int) -> float:
     return min(1.0, 2 * float(special.bdtr(fewer, only_a + only_b, 0.5)))
 
 
+def paired_proportions(
+    only_a: int, only_b: int, n: int, level: float = LEVEL
+) -> tuple[float, float]:
+    """Ends of the interval of a difference of two proportions over the same `n` items.
+
+    `only_a` items count for the first alone, `only_b` for the second alone. The score interval: it
+    holds the differences that a score test does not reject, of which McNemar's is that of zero. It
+    has a width where no item tells the two apart, and holds its level for few items.
+
+    Source: Tango 1998, Statistics in Medicine 17, 891-908, equations 8 to 12.
+    """
+    z = quantile(level, math.inf)
+    mean = (only_a - only_b) / n
+
+    def beyond(difference: float) -> float:
+        """The score statistic, less than z in absolute value for what is in the interval."""
+        d = difference
+        b = (2 * n - only_a + only_b) * d - only_a - only_b
+        q = (math.sqrt(max(0.0, b * b + 8 * n * only_b * d * (1 - d))) - b) / (4 * n)
+        variance = n * (2 * q + d * (1 - d))
+        missing = only_a - only_b - n * d
+        if not missing:
+            return 0.0
+        return missing / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, missing)
+
+    def end(side: float) -> float:
+        edge = side * (1 - 1e-12)
+        if abs(beyond(edge)) <= z or mean == side:
+            return side
+        bracket = (min(mean, edge), max(mean, edge))
+        return optimize.root_scalar(
+            lambda d: beyond(d) + side * z, bracket=bracket, method="brentq", xtol=1e-12
+        ).root
+
+    return end(-1.0), end(1.0)
+
+
 @dataclass(frozen=True)
 class Prior:
     """What is known of a variance before it is measured: worth `df` degrees of freedom."""

@@ -68,6 +68,12 @@ class Method:
         Raises:
             UserError: an unknown parameter or a value out of range; all are listed.
         """
+        if not hasattr(self, "name"):
+            type(self).name = type(self).__name__
+        if self.name not in declared.methods():  # a class of one's own, in no file of this folder
+            if params:
+                raise UserError(f"{self.name} declares no parameters: set them in its own __init__")
+            return
         for key, value in declared.check_params(self.name, params).items():
             setattr(self, key, value)
 
@@ -196,6 +202,17 @@ class OneStep(Method, ABC):
     @abstractmethod
     def combine(self, parents: Tensor, fitness: Tensor) -> Combination:
         """The result for `parents` `(k, d)` with scores `fitness` `(k,)` on the search split."""
+
+
+class Calling(Method, ABC):
+    """A search that calls the fitness itself, and so cannot be cut and continued.
+
+    Those of this folder are asked instead (`Population`); it is for functions of one's own.
+    """
+
+    @abstractmethod
+    def find(self, parents: Tensor, fitness: Callable[[Tensor], Tensor]) -> Tensor:
+        """The result `(d,)` for `parents` `(k, d)`; `fitness` scores `(n, d)` as float64 `(n,)`."""
 
 
 class FurtherTraining(Method, ABC):

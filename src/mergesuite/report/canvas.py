@@ -131,12 +131,18 @@ def finish(figure: Figure, columns: int = 3, words: str | None = None) -> Figure
 
 
 def save(figure: Figure, path: Path, canvas: Canvas = PAGE) -> None:
-    """Write one figure as `path`, SVG or PDF by its suffix, without dates."""
-    drawn = io.BytesIO()  # over a full disk matplotlib's PDF stumbles before it can say so
-    with canvas.style():
-        if path.suffix == ".svg":
-            FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None})
-        else:
-            FigureCanvasPdf(figure).print_pdf(drawn, metadata={"CreationDate": None})
+    """Write one figure as `path`, SVG or PDF by its suffix."""
+    content = drawn(figure, path.suffix, canvas)  # before: over a full disk PDF's writer stumbles
     with store.whole(path) as temporary:
-        temporary.write_bytes(drawn.getbuffer())
+        temporary.write_bytes(content)
+
+
+def drawn(figure: Figure, suffix: str, canvas: Canvas = PAGE) -> bytes:
+    """What a file of the figure holds, `.svg` or `.pdf`, without dates."""
+    out = io.BytesIO()
+    with canvas.style():
+        if suffix == ".svg":
+            FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})
+        else:
+            FigureCanvasPdf(figure).print_pdf(out, metadata={"CreationDate": None})
+    return out.getvalue()

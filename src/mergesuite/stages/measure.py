@@ -84,9 +84,14 @@ class Outputs:
     Controls share parents: best and mean parent and three ensembles need the same few networks.
     """
 
-    def __init__(self, problem: Problem, asked: Mapping[str, Other] | None = None) -> None:
-        """On search, test and the sets `asked`; nothing is computed before it is asked for."""
-        self.sets = {**sets.own(problem), **sets.others(problem, asked or {})}
+    def __init__(
+        self,
+        problem: Problem,
+        asked: Mapping[str, Other] | None = None,
+        splits: Sequence[str] = sets.SPLITS,
+    ) -> None:
+        """On `splits` and the sets `asked`; nothing is computed before it is asked for."""
+        self.sets = {**sets.own(problem, splits), **sets.others(problem, asked or {})}
         self._problem = problem
         self._module = problem.network()
         self._folded = folded(self._module)

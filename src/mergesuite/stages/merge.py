@@ -18,8 +18,10 @@ from mergesuite.errors import UserError
 from mergesuite.experiment import declared, identity
 from mergesuite.experiment.settings import Data, Merge, Network
 from mergesuite.methods import (
+    Calling,
     Combination,
     FurtherTraining,
+    Method,
     OneStep,
     Population,
     create,
@@ -30,6 +32,7 @@ from mergesuite.models.batchnorm import has_batchnorm
 from mergesuite.stages import fisher, members, record
 from mergesuite.stages.averages import estimate_statistics
 from mergesuite.stages.budget import asked_of, with_budget
+from mergesuite.stages.calling import found_by
 from mergesuite.stages.problem import Problem
 from mergesuite.stages.resume import Resume
 from mergesuite.stages.search import Rows, best_of, make_evaluator, search
@@ -159,12 +162,15 @@ def merge(
     *,
     seed: int,
     budget: Mapping[str, int] | None = None,
-    out: Path,
+    out: Path | None,
     key: str,
     meter: Meter,
     ranks: Ranks = ALONE,
+    by: Method | None = None,
 ) -> Merged:
     """Run a method on the parents' checkpoints, resuming what a run with `key` left in `out`.
+
+    `by`: a method of the caller's own, in the place of `how.use`. Without `out` nothing is saved.
 
     Raises:
         UserError: parents that do not fit the model or each other, two that are the same, or a
@@ -175,7 +181,7 @@ def merge(
             raise UserError(
                 f"--parents names {path} twice, the same weights: give different parents"
             )
-    method = create(how.use, **with_budget(how.use, how.params, budget))
+    method = by or create(how.use, **with_budget(how.use, how.params, budget))
     state_dicts = {str(path): problem.load(path) for path in parents}
     check_same(state_dicts)
     module = problem.network()
@@ -235,10 +241,14 @@ def merge(
         )  # fmt: skip
         vector, score = best_of(method, lift)
         result = Combination(vector[None])
+    elif isinstance(method, Calling):
+        vector, score = found_by(method, evaluator, vectors, meter=meter, lift=space.clamp)
+        result = Combination(vector[None])
     elif isinstance(method, OneStep):
         result = method.combine(vectors, fitness)
     else:
         assert isinstance(method, FurtherTraining)
+        assert out is not None
         _train_on(method, problem, module, seed, meter, Resume(out, key, ranks))
         base = _on_cpu(module.state_dict())
         result = Combination(space.flatten(base)[None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,10 +101,18 @@ class Problem:
                 numbers or not finite, or variances below zero.
         """
         state = store.load_weights(path, weightfiles.most_bytes(self._expected))
+        return self.fitted(state, f"the weights in {path}")
+
+    def fitted(self, state: Mapping[str, Tensor], weights: str) -> dict[str, Tensor]:
+        """A state dict as this problem's network has it; `weights` is what an error calls it.
+
+        Raises:
+            UserError: as `load`.
+        """
         model = f"model {self.asked.build} with {self.classes} classes"
         if extra := state.keys() - self._expected.keys():
             raise UserError(
-                f"the weights in {path} have {min(extra)!r}, which {model} has not: "
+                f"{weights} have {min(extra)!r}, which {model} has not: "
                 "give the model and the data they were trained with"
             )
         # A file may lack BatchNorm's batch counters, which no result depends on.
@@ -112,5 +121,5 @@ class Problem:
             for name, tensor in self._expected.items()
             if name in state or tensor.is_floating_point()
         }
-        check_fit(state, shapes, f"the weights in {path}", model)
-        return {**self._expected, **as_stored(state, self._expected, f"the weights in {path}")}
+        check_fit(state, shapes, weights, model)
+        return {**self._expected, **as_stored(state, self._expected, weights)}

@@ -25,12 +25,13 @@ STATE = "state.pt"
 class Resume:
     """The state of a run, and the weights that it has set aside."""
 
-    def __init__(self, out: Path, key: str, ranks: Ranks = ALONE) -> None:
+    def __init__(self, out: Path | None, key: str, ranks: Ranks = ALONE) -> None:
         """In the run folder `out`; only a run with the same `key` is continued.
 
-        All `ranks` load; the first saves.
+        Without a folder nothing is saved. All `ranks` load; the first saves.
         """
-        self._folder, self._key, self._ranks = out / FOLDER, key, ranks
+        self._keeps = out is not None
+        self._folder, self._key, self._ranks = (out or Path()) / FOLDER, key, ranks
         self._kept: dict[str, str] = {}
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
@@ -39,6 +40,8 @@ class Resume:
         A damaged state, or one whose weights are gone or damaged, is not continued, and a line says
         so. To begin anew costs time and is safe: an error would ask for the same by hand.
         """
+        if not self._keeps:
+            return None
         file = self._folder / STATE
         state = store.load_state(file, self._key, device)
         damaged = [file] if file.is_file() and state is None and not store.is_sealed(file) else []
@@ -55,7 +58,7 @@ class Resume:
 
     def save(self, **state: Any) -> None:
         """Save a state: tensors, numbers, strings and containers of them."""
-        if self._ranks.rank == 0:
+        if self._keeps and self._ranks.rank == 0:
             path = self._folder / STATE
             store.save_state(path, {**state, "kept": self._kept, "key": self._key})
 

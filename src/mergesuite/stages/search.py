@@ -80,7 +80,7 @@ def search(
     fitness: Fitness,
     *,
     seed: int,
-    out: Path,
+    out: Path | None,
     key: str,
     meter: Meter,
     lift: Any = None,
@@ -88,7 +88,7 @@ def search(
 ) -> Rows:
     """The ask/tell loop. The state is saved once a generation; `lift` clamps candidates.
 
-    All `ranks` run it alike; the first saves.
+    All `ranks` run it alike; the first saves. Without `out` nothing is saved.
 
     Raises:
         RuntimeError: the best does not score again what the search believes; that would be a bug.

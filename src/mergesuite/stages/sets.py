@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,9 +32,9 @@ class Set:
     classes: Tensor | None = None
 
 
-def own(problem: Problem) -> dict[str, Set]:
-    """The search and the test split."""
-    return {split: Set(problem.scored(split), problem.labels(split).cpu()) for split in SPLITS}
+def own(problem: Problem, splits: Sequence[str] = SPLITS) -> dict[str, Set]:
+    """The search and the test split; no other than `splits` is opened."""
+    return {split: Set(problem.scored(split), problem.labels(split).cpu()) for split in splits}
 
 
 def others(problem: Problem, asked: Mapping[str, Other]) -> dict[str, Set]:
