@@ -20,6 +20,8 @@ def test_papers_come_first_and_every_work_once_under_a_key_of_its_own():
     assert "eprint = {2406.04607v1}" in made
     assert "author = {Storn and Price}" in made
     assert "author = {Jiang and others}" in made
+    assert "  key = {evolving2023},\n" in made
+    assert made.count("  author = ") + made.count("  key = ") == len(keys)
     assert made.count("{") == made.count("}")
 
 

@@ -36,6 +36,7 @@ def _entry(text: str, title: str, arxiv: str, keys: dict[str, int]) -> str:
     fields = {
         "title": f"{{{escape(title or parts.get('title') or text)}}}",
         "author": escape(_authors(authors)),
+        "key": "" if authors else key,  # what has no author is sorted by
         "howpublished": escape(parts.get("where") or ""),
         "year": year,
         "eprint": escape(arxiv),
