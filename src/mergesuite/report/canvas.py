@@ -1,7 +1,7 @@
 """What figures are drawn on: widths, fonts, panels, and how one is saved.
 
-The only module that imports matplotlib. Bytes depend on the data alone: no dates, a fixed salt for
-the ids inside the SVG. Layout is worked out once, and not again for each kind of file.
+No other module but `sheet` imports matplotlib. Bytes depend on the data alone: no dates, a fixed
+salt for the ids inside the SVG. Layout is worked out once, not again for each kind of file.
 """
 
 from __future__ import annotations
