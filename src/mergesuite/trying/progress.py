@@ -5,7 +5,6 @@ from __future__ import annotations
 from mergesuite.core.progress import Count, log
 from mergesuite.core.runtime import Meter
 
-
 FEW = 0.05
 """Share of the evaluations that says too little of how long the rest takes."""
 
