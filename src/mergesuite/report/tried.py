@@ -27,7 +27,8 @@ SHORT = 40
 """Letters of a name in the figure and in the terminal's table."""
 COLUMNS = ["result", "search %", "test %", "vs best parent", "vs average", "evaluations", "images"]
 CAPTION = (
-    "Accuracy on the test images minus that of the best parent, in points; the line is the interval"
+    "Accuracy on the test images minus that of the best parent, in points, with its interval; an "
+    "arrowhead: beyond the frame"
 )
 
 
@@ -85,7 +86,7 @@ def figure(table: pd.DataFrame) -> Figure:
         axis.set_ylim(len(rows) - 0.4, -0.6)
         axis.set_xlim(frame.low, frame.high)
         axis.grid(axis="y", visible=False)
-        axis.set_xlabel("accuracy on test minus that of the best parent (points)")
+        axis.set_xlabel("difference to the best parent (points)")
         return finish(made)
 
 
