@@ -1,5 +1,6 @@
 """What the documents name is there: files, modules, keys of the configuration."""
 
+import ast
 import importlib
 import re
 from pathlib import Path
@@ -69,3 +70,23 @@ def test_the_small_configuration_is_of_smoke():
     small = read_config(yaml.safe_load((ROOT / ".test/config/config.yaml").read_text()))
 
     assert (small.profile, small.papers) == ("smoke", ["mega"])
+
+
+def test_the_errors_that_are_explained_are_said_somewhere():
+    page = (ROOT / "docs" / "questions.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"^\| `(.+?)`(?: or `(.+?)`)?(?: \(status \d\))? \|", page, re.M)
+    said = [*literals()]
+
+    parts = [part.strip() for pair in quoted for text in pair for part in text.split("...")]
+    assert len(quoted) >= 8
+    assert [part for part in parts if part and not any(part in text for text in said)] == []
+
+
+def literals():
+    """Every string of the package, parts of one message joined, what is filled in left out."""
+    for file in (ROOT / "src" / "mergesuite").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(v.value if isinstance(v, ast.Constant) else "{}" for v in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value

@@ -7,6 +7,7 @@ import pandas as pd
 import report_fixture as fixture
 
 from mergesuite.cli import ending, run
+from mergesuite.judge.verdict import MEANINGS
 from mergesuite.report import answers, findings
 
 
@@ -78,3 +79,12 @@ def test_many_failures_are_counted():
     assert len(said) == 2 + ending.SHOWN + 1
     assert said[-2] == "  and 4 more"
     assert len(ending.badly([])) == 1
+
+
+def test_the_readme_says_what_was_published_and_what_its_words_mean(capsys):
+    root = Path(__file__).parents[2]
+    published = str(root / "results/published")
+    assert run(["findings", "--results", published, "--profile", "laptop", "--markdown"]) == 0
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out in readme, "paste what the command prints"
+    assert [word for word, text in MEANINGS.items() if f"| {word} | {text} |" not in readme] == []

@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,10 @@ def test_commands_run_in_the_order_of_the_readme(folder):
         done = run(command, folder)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         printed += done.stdout if words[0] == "grep" else ""
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    done = run(shlex.join([sys.executable, "-c", example]), folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "mine/tried.svg").is_file()
     shown = accuracies(*re.findall(r"```text\n(.*?)```", README, re.S))
     assert min(shown["a"], shown["b"]) > 0.5  # of ten classes
     assert accuracies(printed) == pytest.approx(shown, abs=0.1)  # processors round differently

@@ -203,8 +203,8 @@ def _place(word: str, results: Path) -> Place:
 def _findings(options: Namespace) -> None:
     from mergesuite.report import findings
 
-    for line in findings.lines(_papers(options), options.profile, options.results):
-        print(line)
+    asked = _papers(options), options.profile, options.results
+    print(findings.table(*asked) if options.markdown else "\n".join(findings.lines(*asked)))
 
 
 def _check(options: Namespace) -> None:

@@ -103,6 +103,7 @@ def _add_findings(stages) -> None:
         "mergesuite findings --profile laptop",
     )
     _add_papers(stage)
+    stage.add_argument("--markdown", action="store_true", help="as a table, with what is free")
 
 
 def _add_check(stages) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from tabulate import tabulate
 
 from mergesuite.judge.verdict import CANNOT_TELL, DECIDED, DIRECTION, REPRODUCED, SMALLER
 from mergesuite.report import answers
+from mergesuite.report.markup import plain
 
 HOLDS = (REPRODUCED, SMALLER, DIRECTION)
 """Verdicts with which the effect is there, whatever its size."""
@@ -27,6 +29,22 @@ def lines(papers: Sequence[str], profile: str, results: Path) -> list[str]:
         parts = (counted(judged.verdicts), finding.answer, finding.numbers)
         found.append(f"{name}: {' '.join(part for part in parts if part)}")
     return found
+
+
+def table(papers: Sequence[str], profile: str, results: Path) -> str:
+    """The answers of all papers as a table in Markdown, with what was free.
+
+    Raises:
+        UserError: as `lines`.
+    """
+    rows = []
+    for name in papers:
+        judged = answers.read(name, profile, results)
+        finding = answers.find(*judged)
+        cells = (judged.names.brief(name), finding.answer, finding.numbers, finding.free)
+        rows.append([plain(cell) for cell in cells])
+    heads = ["paper", "answer", "reported and measured", "what is free"]
+    return tabulate(rows, headers=heads, tablefmt="pipe", disable_numparse=True)
 
 
 def counted(verdicts: pd.DataFrame) -> str:
