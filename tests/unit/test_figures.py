@@ -8,7 +8,7 @@ import pytest
 import report_fixture as fixture
 
 from mergesuite.experiment.jobs import Jobs
-from mergesuite.judge.gains import leakage
+from mergesuite.judge.gains import gains, leakage
 from mergesuite.report import canvas, curves, figures, traces
 
 
@@ -167,7 +167,7 @@ def test_a_treatment_that_is_off_the_scale_is_in_the_legend(made):
 
 def test_the_waterfall_adds_up_under_the_treatment_that_was_searched(made):
     paper, runs = jobs_of(made).paper, fixture.runs()
-    table = leakage(paper, runs).set_index(["subject", "batchnorm"])
+    table = leakage(paper, runs, gains(paper, runs)).set_index(["subject", "batchnorm"])
 
     axes = figures.leaks(paper, runs).axes
 

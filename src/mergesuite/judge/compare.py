@@ -218,10 +218,11 @@ def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
     jobs = Jobs(paper_folder.name, profile, str(results))
     folder, runs = Path(jobs.folder), collect.measured(jobs)
     right, reported = hits.read(folder / "runs.csv"), loading.reported(paper_folder)
+    gained = gains(jobs.paper, runs)
     tables = {
         "verdicts": compare(jobs.paper, reported, runs, right),
-        "gains": gains(jobs.paper, runs),
-        "leakage": leakage(jobs.paper, runs),
+        "gains": gained,
+        "leakage": leakage(jobs.paper, runs, gained),
         "calibration": calibration(jobs.paper, runs),
         "controls": controls(Study(jobs.paper, runs, right)),
     }

@@ -135,14 +135,14 @@ def gain_points(paper: spec.Paper, runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*GAIN_COLUMNS[:10], "gain"])
 
 
-def leakage(paper: spec.Paper, runs: pd.DataFrame) -> pd.DataFrame:
+def leakage(paper: spec.Paper, runs: pd.DataFrame, gained: pd.DataFrame) -> pd.DataFrame:
     """Every leaky search beside its held-out twin, on the same parents and seeds.
 
     One row per leaky subject with a twin and BatchNorm treatment. `gain` and `twin_gain` are over
-    the best parent on test, `excess` is leaky minus twin, replicate by replicate: what the leak
-    alone is worth.
+    the best parent on test (rows of `gained`, which `gains` makes), `excess` is leaky minus twin,
+    replicate by replicate: what the leak alone is worth.
     """
-    table = gains(paper, runs)
+    table = gained
     table = table[(table["against"] == "best-parent") & (table["split"] == "test")]
     by_key = {(r["subject"], r["batchnorm"]): r for r in table.to_dict("records")}
     rows = []

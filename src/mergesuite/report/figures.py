@@ -137,7 +137,7 @@ def leaks(paper: spec.Paper, runs: pd.DataFrame, canvas: Canvas = PAGE) -> Figur
     runs = on_test(runs)
     table = [
         row
-        for row in leakage(paper, runs).to_dict("records")
+        for row in leakage(paper, runs, gains(paper, runs)).to_dict("records")
         if row["batchnorm"] in (paper.methods[str(row["entry"])].fitness.batchnorm, "-")
     ]
     if not table:

@@ -47,9 +47,8 @@ GAIN_NOTE = (
 )
 
 
-def results(paper: spec.Paper, runs: pd.DataFrame) -> Table:
+def results(paper: spec.Paper, runs: pd.DataFrame, gained: pd.DataFrame) -> Table:
     """Every subject and BatchNorm treatment: accuracies, n, gain over the best parent."""
-    gained = gains(paper, runs)
     gained = gained[(gained["against"] == "best-parent") & (gained["split"] == "test")]
     by_key = {(r["subject"], r["batchnorm"]): r for r in gained.to_dict("records")}
     numbers, shown = [], []
@@ -80,9 +79,9 @@ def results(paper: spec.Paper, runs: pd.DataFrame) -> Table:
     return _table("results", caption, numbers, shown, [SD_NOTE, GAIN_NOTE], _any_leaky(numbers))
 
 
-def leaks(paper: spec.Paper, runs: pd.DataFrame) -> Table:
+def leaks(paper: spec.Paper, runs: pd.DataFrame, gained: pd.DataFrame) -> Table:
     """Every leaky search beside its held-out twin: what of a gain is left when nobody peeks."""
-    table = leakage(paper, runs)
+    table = leakage(paper, runs, gained)
     shown = [
         {
             "subject": _marked(str(row["subject"]), True),
@@ -226,11 +225,12 @@ def make(
     paper: spec.Paper, runs: pd.DataFrame, verdicts: pd.DataFrame, beside: pd.DataFrame
 ) -> list[Table]:
     """All tables of a paper, in the order of `NAMES`; `beside` is controls.csv."""
+    gained = gains(paper, runs)
     return [
-        results(paper, runs),
+        results(paper, runs, gained),
         claims.reported(verdicts),
         controls.table(beside),
-        leaks(paper, runs),
+        leaks(paper, runs, gained),
         picked(paper, runs),
         cost(paper, runs),
     ]
