@@ -1,5 +1,6 @@
 """Commands in processes of their own, forked from one that has torch imported, as a host does."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -63,6 +64,12 @@ def ended(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def run_here(words):
+    """The command in this process, whose stdout is for what is played; it must end well."""
+    with contextlib.redirect_stdout(sys.stderr):
+        assert cli.run([str(word) for word in words]) == 0
+
+
 def made(words, folder, **more):
     """The command, which must end well."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,11 +82,10 @@ def parents(folder):
 
     They are made in this process: what is read and compiled once is not for its forks to do.
     """
-    assert cli.run([*TRAIN, "--out", str(folder / "run")]) == 0
+    run_here([*TRAIN, "--out", folder / "run"])
     epochs = sorted((folder / "run/epochs").iterdir(), reverse=True)
     files = [folder / "run/model.safetensors", *epochs]
-    words = [str(word) for word in merge("fisher-average", files)]
-    assert cli.run([*words, "--out", str(folder / "merged")]) == 0
+    run_here([*merge("fisher-average", files), "--out", folder / "merged"])
     return files
 
 

@@ -14,9 +14,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from forks import contents, ended, made, prepare, started
+from forks import contents, ended, made, prepare, run_here, started
 
-from mergesuite import cli
 from mergesuite.experiment import config
 from mergesuite.experiment.jobs import Jobs
 
@@ -209,11 +208,11 @@ def main(folder):
     outputs, before = {}, set()
     for stage, each in told.items():
         first, *others = each
-        assert cli.run([str(word) for word in first]) == 0
+        run_here(first)
         now = set(contents(folder / "whole/results"))
         outputs[stage] = now - before
         for words in others:
-            assert cli.run([str(word) for word in words]) == 0
+            run_here(words)
         before = set(contents(folder / "whole/results"))
     whole = contents(folder / "whole/results")
     for stage, (words, *_) in told.items():

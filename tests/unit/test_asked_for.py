@@ -98,7 +98,7 @@ READERS = {
     "compare": lambda folder, results: compare.write(folder, "laptop", results),
     "tables": lambda folder, results: tables.write(folder, "laptop", results),
     "figures": lambda folder, results: figures.write(folder, "laptop", results),
-    "page": lambda folder, results: page.section(folder, "laptop", results),
+    "page": lambda folder, results: page.section(folder, page.Place("laptop", results)),
     "check": lambda folder, results: expected.check_paper(folder, "laptop", results),
     "accept": lambda folder, results: expected.accept_paper(
         folder, "laptop", results, "2026-01-01", {}
@@ -144,10 +144,8 @@ def test_figures_and_page_leave_the_folders_of_other_seeds_alone(work):
 
     assert [(t.entry, t.seed) for t in after[0]] == [(t.entry, t.seed) for t in before[0]]
     assert after[1] == before[1]
-    commands = {
-        row["subject"]: row["runs"]
-        for row in page.section(*work[:1], "laptop", results)["commands"]
-    }
+    made = page.section(work[0], page.Place("laptop", results))
+    commands = {row["subject"]: row["runs"] for row in made["commands"]}
     assert commands["mega-pair"] == fixture.REPLICATES
     assert commands["resnet8"] == 1
 
