@@ -208,22 +208,27 @@ def _origin(records: list[dict[str, Any]]) -> list[tuple[str, str]]:
     ]
 
 
-def page(sections: list[dict[str, Any]], profile: str) -> str:
-    """The page as HTML."""
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """What fills in the templates: everything is escaped, and nothing may be missing."""
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["tight"] = tight
+
+
+def page(sections: list[dict[str, Any]], profile: str) -> str:
+    """The page as HTML."""
+    made = environment()
+    made.filters["tight"] = tight
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     told = [claim for part in sections for claim in part["claims"]]
     counts = Counter(claim["verdict"] for claim in told)
     rows = [row for part in sections for row in part["forest"]]
     papers = {part["slug"]: part for part in reversed(sections)}
-    return environment.get_template("report.html").render(
+    return made.get_template("report.html").render(
         sections=sections,
         papers=[papers[slug] for slug in dict.fromkeys(part["slug"] for part in sections)],
         profile=profile,

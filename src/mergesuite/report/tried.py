@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import pandas as pd
 
 from mergesuite import __version__
@@ -17,7 +16,7 @@ from mergesuite.report import svg
 from mergesuite.report.canvas import PAGE, drawn, finish
 from mergesuite.report.drawing import BLUE, GREEN, RED
 from mergesuite.report.frame import INK, around
-from mergesuite.report.page import TEMPLATES
+from mergesuite.report.page import environment
 from mergesuite.report.wording import NOTHING, interval, number, there
 
 if TYPE_CHECKING:
@@ -101,26 +100,23 @@ def page(
     command: str,
 ) -> str:
     """The page as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     notes = table[table["note"] != ""]
-    return environment.get_template("tried.html").render(
-        columns=COLUMNS,
-        rows=shown(table),
-        legend=legend(table),
-        figure=svg.embed(drawn(figure(table), ".svg").decode(), "tried", CAPTION),
-        caption=CAPTION,
-        notes=list(zip(notes["result"], notes["note"], strict=True)),
-        sentence=sentence,
-        scope=scope,
-        warnings=warnings,
-        skipped=skipped,
-        chosen=chosen,
-        command=command,
-        version=__version__,
+    return (
+        environment()
+        .get_template("tried.html")
+        .render(
+            columns=COLUMNS,
+            rows=shown(table),
+            legend=legend(table),
+            figure=svg.embed(drawn(figure(table), ".svg").decode(), "tried", CAPTION),
+            caption=CAPTION,
+            notes=list(zip(notes["result"], notes["note"], strict=True)),
+            sentence=sentence,
+            scope=scope,
+            warnings=warnings,
+            skipped=skipped,
+            chosen=chosen,
+            command=command,
+            version=__version__,
+        )
     )
