@@ -101,22 +101,19 @@ def page(
 ) -> str:
     """The page as HTML."""
     notes = table[table["note"] != ""]
-    return (
-        environment()
-        .get_template("tried.html")
-        .render(
-            columns=COLUMNS,
-            rows=shown(table),
-            legend=legend(table),
-            figure=svg.embed(drawn(figure(table), ".svg").decode(), "tried", CAPTION),
-            caption=CAPTION,
-            notes=list(zip(notes["result"], notes["note"], strict=True)),
-            sentence=sentence,
-            scope=scope,
-            warnings=warnings,
-            skipped=skipped,
-            chosen=chosen,
-            command=command,
-            version=__version__,
-        )
+    template = environment().get_template("tried.html")
+    return template.render(
+        columns=COLUMNS,
+        rows=shown(table),
+        legend=legend(table),
+        figure=svg.embed(drawn(figure(table), ".svg").decode(), "tried", CAPTION),
+        caption=CAPTION,
+        notes=list(zip(notes["result"], notes["note"], strict=True)),
+        sentence=sentence,
+        scope=scope,
+        warnings=warnings,
+        skipped=skipped,
+        chosen=chosen,
+        command=command,
+        version=__version__,
     )
