@@ -147,6 +147,16 @@ SPEC: dict[str, Any] = {
             "why": "Twenty networks would take a day.",
         },
     },
+    "waterfall": {
+        "start": {"text": "the better parent", "subject": "best-parent-pair"},
+        "merging": {
+            "text": "merging",
+            "subject": "mega-clean-pair",
+            "batchnorm": "re-estimate",
+        },
+        "leak": {"text": "test images", "subject": "mega-pair"},
+        "average": {"text": "their average", "subject": "average-pair", "beside": True},
+    },
     "replicates": REPLICATES,
     "reduced": "",
     "deviations": ["The original is in TensorFlow; this is PyTorch."],

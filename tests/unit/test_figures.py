@@ -9,6 +9,7 @@ import report_fixture as fixture
 
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge.gains import gains, leakage
+from mergesuite.judge.waterfall import waterfall
 from mergesuite.report import canvas, curves, figures, traces
 
 
@@ -49,6 +50,7 @@ def test_bytes_depend_on_the_data_alone(made, tmp_path):
         ("segment", ["parent A", "accuracy (%)", "cross-entropy (nats)", "grid (BatchNorm keep)"]),
         ("gains", ["mean-parent", "mega-released †", "BatchNorm re-estimate"]),
         ("reported", ["pair-gain †", "deep-average", "cheap", "held-out twin", "less than of int"]),
+        ("waterfall", ["merging", "test images †", "their average"]),
         ("leakage", ["held-out twin", "the leak adds", "leaky search †", "mega"]),
     ],
 )
@@ -165,7 +167,23 @@ def test_a_treatment_that_is_off_the_scale_is_in_the_legend(made):
     assert "BatchNorm average" in [text.get_text() for text in drawn.legends[0].get_texts()]
 
 
-def test_the_waterfall_adds_up_under_the_treatment_that_was_searched(made):
+def test_each_bar_of_the_waterfall_starts_where_the_one_before_ends(made):
+    paper, runs = jobs_of(made).paper, fixture.runs()
+    table = waterfall(paper, runs).set_index("step")
+
+    axis = figures.steps(paper, runs).axes[0]
+
+    merging, leak = axis.patches
+    assert merging.get_width() == pytest.approx(100 * table.loc["merging", "difference"])
+    assert leak.get_x() == pytest.approx(merging.get_x() + merging.get_width())
+    assert leak.get_x() + leak.get_width() == pytest.approx(100 * table.loc["leak", "gain"])
+    assert leak.get_facecolor()[:3] == (1, 1, 1) != merging.get_facecolor()[:3]
+    assert [label.get_text() for label in axis.get_yticklabels()] == [
+        "merging", "test images †", "their average",
+    ]  # fmt: skip
+
+
+def test_the_bars_of_a_leak_add_up_under_the_treatment_that_was_searched(made):
     paper, runs = jobs_of(made).paper, fixture.runs()
     table = leakage(paper, runs, gains(paper, runs)).set_index(["subject", "batchnorm"])
 

@@ -58,7 +58,15 @@ RUN = f"{RESULTS}/{{profile}}/{{paper}}"
 RUN_QUOTED = "/".join(
     [shlex.quote(RESULTS), "{wildcards.profile}", "{wildcards.paper}"]
 )
-FIGURES = ["fitness", "segment", "gains", "reported", "leakage", "null"]
+FIGURES = [
+    "fitness",
+    "segment",
+    "gains",
+    "reported",
+    "waterfall",
+    "leakage",
+    "null",
+]
 TABLES = ["results", "reported", "controls", "leakage", "selection", "cost"]
 
 

@@ -36,6 +36,7 @@ rule compare:
         leakage=f"{RUN}/leakage.csv",
         calibration=f"{RUN}/calibration.csv",
         controls=f"{RUN}/controls.csv",
+        waterfall=f"{RUN}/waterfall.csv",
         record=f"{RUN}/verdicts.record.json",
     log:
         f"{RUN}/logs/compare.log",

@@ -40,6 +40,8 @@ def _names(made: Paper) -> list[str]:
         for name in (claim.subject, claim.against):
             errors += _missing(f"claims.{slug}", name, made.all_subjects())
         errors += _missing(f"claims.{slug}.split", claim.split, (*SPLITS, *made.evaluate))
+    for slug, step in made.waterfall.items():
+        errors += _missing(f"waterfall.{slug}", step.subject, made.all_subjects())
     errors += [
         f"evaluate.{name}: a split has this name: choose another"
         for name in made.evaluate

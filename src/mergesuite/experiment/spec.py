@@ -15,7 +15,7 @@ from pydantic import Field, StringConstraints, model_validator
 from mergesuite.experiment import declared
 from mergesuite.experiment.recipe import Recipe
 from mergesuite.experiment.settings import Data, Merge, Network, Other
-from mergesuite.experiment.statements import Cite, Claim, Slug, Subject, Untested
+from mergesuite.experiment.statements import Cite, Claim, Slug, Step, Subject, Untested
 from mergesuite.experiment.strict import Strict
 
 SMALLER = ("smoke", "laptop", "cifar-cpu")
@@ -164,6 +164,10 @@ class Paper(Strict):
     )
     claims: dict[Slug, Claim] = Field(default_factory=dict)
     untested: dict[Slug, Untested] = Field(default_factory=dict)
+    waterfall: dict[Slug, Step] = Field(
+        default_factory=dict,
+        description="where the gain comes from: steps on the same parents, the first is the start",
+    )
     run: list[Slug] = Field(default_factory=list, description="populations to run; default: all")
     replicates: int = Field(
         5, ge=1, le=1000, description="most populations made of the trained seeds"

@@ -88,6 +88,17 @@ class Claim(Strict):
         return self
 
 
+class Step(Strict):
+    """A step of the way from a parent to a result, which shows where a gain comes from."""
+
+    text: str = Field(description="what this step adds, in a few words", max_length=60)
+    subject: Subject = Field(description="ENTRY-POPULATION whose test accuracy it is")
+    batchnorm: Literal["keep", "average", "re-estimate"] = "keep"
+    beside: bool = Field(
+        False, description="not a step of the way: its gain over the start is shown next to it"
+    )
+
+
 class Untested(Strict):
     """A claim of the paper that this experiment does not test, so that no reader misses it."""
 

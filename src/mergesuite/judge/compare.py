@@ -36,6 +36,7 @@ from mergesuite.judge.verdict import (
     Verdict,
     verdict,
 )
+from mergesuite.judge.waterfall import waterfall
 from mergesuite.stages import hits
 
 VERDICT_COLUMNS = (
@@ -214,7 +215,7 @@ def read(folder: Path, recorded: bool = True) -> pd.DataFrame:
 
 
 def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
-    """Write verdicts (CSV and JSON), gains, leakage, calibration and controls of a paper."""
+    """Write verdicts (CSV and JSON) and the tables beside them: gains, leakage, ..., waterfall."""
     jobs = Jobs(paper_folder.name, profile, str(results))
     folder, runs = Path(jobs.folder), collect.measured(jobs)
     right, reported = hits.read(folder / "runs.csv"), loading.reported(paper_folder)
@@ -225,6 +226,7 @@ def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
         "leakage": leakage(jobs.paper, runs, gained),
         "calibration": calibration(jobs.paper, runs),
         "controls": controls(Study(jobs.paper, runs, right)),
+        "waterfall": waterfall(jobs.paper, runs),
     }
     with sealed.describing(sealed.beside(folder / "verdicts.csv")) as to_write:
         for name, table in tables.items():

@@ -11,6 +11,10 @@ CAPTIONS = {
     "decides it: all of one family of claims hold at once in 95 % of studies. Squares: the "
     "held-out twin of a leaky search. An arrowhead with a number: a mean off the scale; "
     "without: an interval that goes on.",
+    "waterfall": "Where the gain comes from. From the best parent to the leaky search on the same "
+    "parents: each bar is what one more thing adds to the step before it, the last (hollow) what "
+    "the sight of test images adds; lines: 95 % t interval of that difference over pairs. Below, "
+    "dots: what else those parents give without the method, over the same start.",
     "leakage": "What a leak is worth. For each search that saw test images, under the BatchNorm "
     "treatment that it optimised: the gain of its twin on held-out images, what the leak adds over "
     "pairs of the same parents, and the leaky gain (hollow). Small dots: replicates; lines: 95 % t "
@@ -40,7 +44,8 @@ CAPTIONS = {
 }
 ALTERNATIVES = {
     "reported": "Dot plot of reported and measured differences, one row per claim",
-    "leakage": "Waterfalls of bars from the gain of a held-out twin to that of the leaky search",
+    "waterfall": "Waterfall of bars from the best parent to the leaky search, one row per step",
+    "leakage": "Bars from the gain of a held-out twin to that of the leaky search",
     "null": "Dot plot of gains as searches report them and as they are on test, one row per search",
     "gains": "Strip plot of gains over the best parent, one row per method",
     "fitness": "Line plots of best fitness over fitness evaluations, one axis per search",

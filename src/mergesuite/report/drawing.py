@@ -163,7 +163,7 @@ def _axis_name(kind: str) -> str:
     return f"difference in {of}"
 
 
-def waterfall(axis: Axes, row: Row, twin: pd.Series, leaky: pd.Series) -> None:
+def leak_bars(axis: Axes, row: Row, twin: pd.Series, leaky: pd.Series) -> None:
     """From the twin's gain over what the leak adds to the leaky gain: three bars, top to bottom.
 
     `twin` and `leaky` are the gains of single replicates.
@@ -188,6 +188,32 @@ def waterfall(axis: Axes, row: Row, twin: pd.Series, leaky: pd.Series) -> None:
     axis.plot([start] * 2, [0, 1], color=GREY, lw=0.8)
     axis.plot([100 * row["gain"]] * 2, [1, 2], color=GREY, lw=0.8)
     _rows(axis, [name for name, *_ in bars], frame)
+
+
+def waterfall(axis: Axes, table: pd.DataFrame) -> None:
+    """The way from the start as hanging bars, then what is beside it as dots, over one zero."""
+    rows = table[table["after"] != ""].to_dict("records")
+    moved: list[Interval] = []
+    for row in rows:
+        mean, low, high = _interval(row, "difference")
+        before = 100 * row["gain"] - mean
+        moved.append((before + mean, before + low, before + high))
+    frame = around(moved)
+    for y, (row, at) in enumerate(zip(rows, moved, strict=True)):
+        colour = RED if row["leaky"] else BLUE if row["beside"] or row["difference"] > 0 else ORANGE
+        if row["beside"]:
+            frame.interval(axis, y, at, GREEN, 1.3)
+            frame.mean(axis, y, at[0], GREEN, "o")
+            continue
+        mean = 100 * row["difference"]
+        axis.barh(
+            y, mean, 0.55, left=at[0] - mean, facecolor="white" if row["leaky"] else colour,
+            edgecolor=colour, lw=1.2, alpha=0.75,
+        )  # fmt: skip
+        frame.interval(axis, y, at, INK, 1.3)
+        if y + 1 < len(rows) and not rows[y + 1]["beside"]:
+            axis.plot([at[0]] * 2, [y - 0.28, y + 1.28], color=GREY, lw=0.8)
+    _rows(axis, [label_of(row["text"], row["leaky"]) for row in rows], frame)
 
 
 def calibration_rows(axis: Axes, table: pd.DataFrame) -> None:

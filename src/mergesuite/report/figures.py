@@ -1,4 +1,4 @@
-"""The six figures of a paper, as SVG and PDF.
+"""The seven figures of a paper, as SVG and PDF.
 
 Every figure shows single seeds, not only their mean, and what a search on test images produced is
 marked. A figure whose inputs are not there says which in words.
@@ -20,6 +20,7 @@ from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge import collect, compare
 from mergesuite.judge.calibration import calibration
 from mergesuite.judge.gains import gain_points, gains, leakage
+from mergesuite.judge.waterfall import waterfall
 from mergesuite.report import claims, curves, drawing, traces
 from mergesuite.report.canvas import PAGE, Canvas, finish, save
 from mergesuite.report.drawing import label_of
@@ -28,7 +29,7 @@ from mergesuite.report.wording import there
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAMES = ("fitness", "segment", "gains", "reported", "leakage", "null")
+NAMES = ("fitness", "segment", "gains", "reported", "waterfall", "leakage", "null")
 UNITS = {"accuracy": "accuracy (%)", "cross-entropy": "cross-entropy (nats)"}
 GAIN = "gain over best parent (points)"
 
@@ -132,6 +133,17 @@ def _unbroken(row: dict[Any, Any]) -> str:
     return label_of(row["claim"], row["leaky"]).replace(" ", "\u00a0")
 
 
+def steps(paper: spec.Paper, runs: pd.DataFrame, canvas: Canvas = PAGE) -> Figure:
+    """Where the gain comes from, from a parent to the leaky search: a bar per step."""
+    table = waterfall(paper, runs)
+    if table.empty:
+        return canvas.words("Too few steps from a parent to the leaky search were measured.")
+    figure, axes = canvas.panels([0.9 + 0.32 * len(table)])
+    drawing.waterfall(axes[0], table)
+    axes[0].set_xlabel(GAIN)
+    return finish(figure)
+
+
 def leaks(paper: spec.Paper, runs: pd.DataFrame, canvas: Canvas = PAGE) -> Figure:
     """Each leaky search beside its twin, under the treatment that it optimised."""
     runs = on_test(runs)
@@ -148,7 +160,7 @@ def leaks(paper: spec.Paper, runs: pd.DataFrame, canvas: Canvas = PAGE) -> Figur
     for axis, row in zip(axes, table, strict=True):
         at = points[points["batchnorm"] == row["batchnorm"]]
         twin, leaky = (at[at["subject"] == row[name]]["gain"] for name in ("twin", "subject"))
-        drawing.waterfall(axis, row, twin, leaky)
+        drawing.leak_bars(axis, row, twin, leaky)
         axis.set(title=f"{row['entry']}, {row['population']}", xlabel=GAIN)
     return finish(figure)
 
@@ -178,6 +190,7 @@ def make(
         "segment": lambda: segment(jobs, canvas),
         "gains": lambda: gains_strip(paper, runs, canvas),
         "reported": lambda: reported(verdicts, canvas),
+        "waterfall": lambda: steps(paper, runs, canvas),
         "leakage": lambda: leaks(paper, runs, canvas),
         "null": lambda: null(paper, runs, canvas),
     }

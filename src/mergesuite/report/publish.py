@@ -28,6 +28,7 @@ KEPT = (
     "leakage.csv",
     "calibration.csv",
     "controls.csv",
+    "waterfall.csv",
     "tables/*.md",
     "figures/*.svg",
 )
