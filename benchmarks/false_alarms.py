@@ -71,9 +71,10 @@ class Again:
     def _mixing(self, place: list[tuple[str, int]], residuals: np.ndarray) -> list[Any]:
         """Of each row: the places that its mixture is of, and their residuals."""
         groups: dict[tuple[Any, ...], list[int]] = {}
-        for i, row in enumerate(self.rows.itertuples()):
-            search = int(row.seed) // spec.SEARCH
-            groups.setdefault((row.subject, row.batchnorm, row.split, search), []).append(i)
+        names = ["subject", "batchnorm", "split"]
+        searches = self.rows["seed"].astype(int) // spec.SEARCH
+        for i, key in enumerate(zip(*(self.rows[name] for name in names), searches, strict=True)):
+            groups.setdefault(key, []).append(i)
         found: list[Any] = [None] * len(self.rows)
         for members in groups.values():
             at = np.array([self.places.index(place[i]) for i in members])
@@ -135,19 +136,15 @@ def all_studies(profile: str, studies: int) -> Iterator[dict[str, Any]]:
 
 def table(found: pd.DataFrame) -> str:
     """The measured rates as Markdown."""
-    shown = pd.DataFrame(
+    lines = [
         {
-            "paper": found["paper"],
-            "tails": found["tails"],
-            "numbers pinned": found["pinned"],
-            "studies": found["studies"],
-            "false alarms (%)": [f"{100 * rate:.2f}" for rate in found["rate"]],
-            "two points lost, seen (%)": [f"{100 * seen:.0f}" for seen in found["seen"]],
+            **{name: row[name] for name in ("paper", "tails", "pinned", "studies")},
+            "false alarms (%)": f"{100 * row['rate']:.2f}",
+            "two points lost, seen (%)": f"{100 * row['seen']:.0f}",
         }
-    )
-    return tabulate(
-        shown, headers="keys", tablefmt="github", showindex=False, disable_numparse=True
-    )
+        for row in found.to_dict("records")
+    ]
+    return tabulate(lines, "keys", "pipe", disable_numparse=True)
 
 
 def main() -> None:

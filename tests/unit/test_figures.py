@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import report_fixture as fixture
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from mergesuite.experiment.jobs import Jobs
+from mergesuite.judge import waterfall
 from mergesuite.judge.gains import gains, leakage
-from mergesuite.judge.waterfall import waterfall
 from mergesuite.report import canvas, curves, figures, traces
 
 
@@ -41,6 +42,22 @@ def test_bytes_depend_on_the_data_alone(made, tmp_path):
 
     for file in (made[1] / "laptop" / "mega" / "figures").iterdir():
         assert file.read_bytes() == (copy / "laptop/mega/figures" / file.name).read_bytes()
+
+
+def test_the_last_digits_of_the_layout_leave_no_trace(made, monkeypatch):
+    execute = ConstrainedLayoutEngine.execute
+    verdicts = pd.read_csv(made[1] / "laptop/mega/verdicts.csv")
+
+    def shifted(engine, figure):
+        execute(engine, figure)
+        for axis in figure.axes:
+            x, y, width, height = axis.get_position(original=True).bounds
+            axis.set_position((x + 1e-12, y, width - 1e-12, height))
+
+    first = canvas.drawn(figures.reported(verdicts), ".svg")
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", shifted)
+
+    assert canvas.drawn(figures.reported(verdicts), ".svg") == first
 
 
 @pytest.mark.parametrize(
@@ -168,10 +185,10 @@ def test_a_treatment_that_is_off_the_scale_is_in_the_legend(made):
 
 
 def test_each_bar_of_the_waterfall_starts_where_the_one_before_ends(made):
-    paper, runs = jobs_of(made).paper, fixture.runs()
-    table = waterfall(paper, runs).set_index("step")
+    table = waterfall.read(made[1] / "laptop" / "mega")
 
-    axis = figures.steps(paper, runs).axes[0]
+    axis = figures.steps(table).axes[0]
+    table = table.set_index("step")
 
     merging, leak = axis.patches
     assert merging.get_width() == pytest.approx(100 * table.loc["merging", "difference"])

@@ -1,10 +1,12 @@
 """A gain taken apart: steps on the same replicates whose differences add up to it."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
 from mergesuite.experiment import checks, spec
+from mergesuite.judge.study import Study
 from mergesuite.judge.waterfall import waterfall
 from mergesuite.stages.columns import COLUMNS
 
@@ -62,7 +64,7 @@ def rows(without=()):
 
 
 def test_the_steps_add_up_to_the_whole_gain():
-    table = waterfall(paper(), rows()).set_index("step")
+    table = waterfall(Study(paper(), rows())).set_index("step")
     way = table[~table["beside"]]
 
     assert list(way.index) == ["start", "bn", "merge", "leak"]
@@ -73,7 +75,7 @@ def test_the_steps_add_up_to_the_whole_gain():
 
 
 def test_each_difference_has_the_interval_of_its_pairs():
-    row = waterfall(paper(), rows()).set_index("step").loc["merge"]
+    row = waterfall(Study(paper(), rows())).set_index("step").loc["merge"]
 
     pairs = [b - a for a, b in zip(ACCURACIES["bn"][:3], ACCURACIES["merge"][:3], strict=True)]
     low, high = stats.t.interval(0.95, 2, pd.Series(pairs).mean(), stats.sem(pairs))
@@ -81,14 +83,14 @@ def test_each_difference_has_the_interval_of_its_pairs():
 
 
 def test_what_is_beside_the_way_is_compared_with_the_start():
-    row = waterfall(paper(), rows()).set_index("step").loc["average"]
+    row = waterfall(Study(paper(), rows())).set_index("step").loc["average"]
 
     assert row["after"] == "start"
     assert row["difference"] == row["gain"] < -0.6
 
 
 def test_a_step_that_was_not_measured_is_passed_over():
-    table = waterfall(paper(), rows(without=["bn"])).set_index("step")
+    table = waterfall(Study(paper(), rows(without=["bn"]))).set_index("step")
 
     assert table.loc["merge", "after"] == "start"
     assert table.loc["merge", "difference"] == table.loc["merge", "gain"]
@@ -96,7 +98,28 @@ def test_a_step_that_was_not_measured_is_passed_over():
 
 @pytest.mark.parametrize("without", [["start"], ["bn", "merge", "leak"]])
 def test_without_a_start_or_a_step_there_is_none(without):
-    assert waterfall(paper(), rows(without)).empty
+    assert waterfall(Study(paper(), rows(without))).empty
+
+
+def test_a_search_that_saw_some_test_images_is_measured_on_these():
+    methods = {**PAPER["methods"]}
+    methods["leaky"] = {**methods["leaky"], "fitness": {"split": "test", "images": 400}}
+    rng = np.random.default_rng(1)
+    before, leaky = rng.random((3, 1000)) < 0.8, rng.random((3, 1000)) < 0.9
+    right = {
+        (subject, seed, treatment): np.packbits(bits[seed])
+        for subject, treatment, bits in (
+            ("clean-pair", "re-estimate", before), ("leaky-pair", "keep", leaky),
+        )
+        for seed in range(3)
+    }  # fmt: skip
+
+    table = waterfall(Study(paper(methods=methods), rows(), right)).set_index("step")
+
+    on_seen = leaky[:, :400].mean() - before[:, :400].mean()
+    assert table.loc["leak", "difference"] == pytest.approx(on_seen)
+    way = table[~table["beside"]]
+    assert way["difference"].sum() == pytest.approx(way.loc["leak", "gain"])
 
 
 def test_a_step_names_what_there_is():

@@ -53,6 +53,7 @@ def test_results_are_judged_drawn_and_checked_where_torch_cannot_be_imported(tmp
     run = tmp_path / "results/laptop"
     assert f"{Path('results/laptop/mega/for-paper/double')}\n" in done.stdout
     shown = {file.stem for file in (run / "mega/for-paper/double").glob("*.pdf")}
-    assert shown == {"fitness", "segment", "gains", "reported", "leakage"}  # null is in words
+    # The figure null is in words.
+    assert shown == {"fitness", "segment", "gains", "reported", "waterfall", "leakage"}
     assert list((run / "mega/for-paper/tables").glob("mega-*.tex"))
     assert "mega" in (run / "report/index.html").read_text()

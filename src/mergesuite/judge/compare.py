@@ -226,7 +226,7 @@ def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
         "leakage": leakage(jobs.paper, runs, gained),
         "calibration": calibration(jobs.paper, runs),
         "controls": controls(Study(jobs.paper, runs, right)),
-        "waterfall": waterfall(jobs.paper, runs),
+        "waterfall": waterfall(Study(jobs.paper, runs, right)),
     }
     with sealed.describing(sealed.beside(folder / "verdicts.csv")) as to_write:
         for name, table in tables.items():

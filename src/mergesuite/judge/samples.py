@@ -179,7 +179,7 @@ def contrast_by_image(
     right: Hits, subject: str, against: str, treatment: str, images: int, level: float
 ) -> Comparison | None:
     """The same of accuracies on test, for other images too (`crossed`); None without hits."""
-    a, b = (_right(right, name, treatment, images) for name in (subject, against))
+    a, b = (right_of(right, name, treatment, images) for name in (subject, against))
     replicates = sorted(a.keys() & b.keys())
     if len(replicates) < 2 or images < 2:
         return None
@@ -196,7 +196,7 @@ def contrast_by_image(
     )
 
 
-def _right(right: Hits, subject: str, treatment: str, images: int) -> dict[int, np.ndarray]:
+def right_of(right: Hits, subject: str, treatment: str, images: int) -> dict[int, np.ndarray]:
     """Replicate -> `(images,)` share of its searches that are right."""
     found: dict[int, list[np.ndarray]] = {}
     for seed in sorted({seed for name, seed, _ in right if name == subject}):

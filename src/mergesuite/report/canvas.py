@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from mergesuite.core import store
 from mergesuite.report.frame import GREY, INK
@@ -127,6 +128,10 @@ def finish(figure: Figure, columns: int = 3, words: str | None = None) -> Figure
     if engine := figure.get_layout_engine():
         engine.execute(figure)
         figure.set_layout_engine("none")
+        # The solver's last digits depend on addresses in memory, and the names in an SVG on them.
+        for axis in figure.axes:
+            ends = axis.get_position(original=True).extents
+            axis.set_position(Bbox.from_extents(*(round(float(end), 6) for end in ends)))
     return figure
 
 

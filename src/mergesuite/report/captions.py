@@ -13,8 +13,8 @@ CAPTIONS = {
     "without: an interval that goes on.",
     "waterfall": "Where the gain comes from. From the best parent to the leaky search on the same "
     "parents: each bar is what one more thing adds to the step before it, the last (hollow) what "
-    "the sight of test images adds; lines: 95 % t interval of that difference over pairs. Below, "
-    "dots: what else those parents give without the method, over the same start.",
+    "the sight of test images adds on those that it saw; lines: 95 % t interval of that "
+    "difference over pairs. Below, dots: what those parents give without the method.",
     "leakage": "What a leak is worth. For each search that saw test images, under the BatchNorm "
     "treatment that it optimised: the gain of its twin on held-out images, what the leak adds over "
     "pairs of the same parents, and the leaky gain (hollow). Small dots: replicates; lines: 95 % t "

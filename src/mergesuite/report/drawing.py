@@ -192,7 +192,7 @@ def leak_bars(axis: Axes, row: Row, twin: pd.Series, leaky: pd.Series) -> None:
 
 def waterfall(axis: Axes, table: pd.DataFrame) -> None:
     """The way from the start as hanging bars, then what is beside it as dots, over one zero."""
-    rows = table[table["after"] != ""].to_dict("records")
+    rows = table.iloc[1:].to_dict("records")
     moved: list[Interval] = []
     for row in rows:
         mean, low, high = _interval(row, "difference")

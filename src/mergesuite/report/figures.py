@@ -17,10 +17,9 @@ import pandas as pd
 from mergesuite.core import sealed
 from mergesuite.experiment import spec
 from mergesuite.experiment.jobs import Jobs
-from mergesuite.judge import collect, compare
+from mergesuite.judge import collect, compare, waterfall
 from mergesuite.judge.calibration import calibration
 from mergesuite.judge.gains import gain_points, gains, leakage
-from mergesuite.judge.waterfall import waterfall
 from mergesuite.report import claims, curves, drawing, traces
 from mergesuite.report.canvas import PAGE, Canvas, finish, save
 from mergesuite.report.drawing import label_of
@@ -133,9 +132,8 @@ def _unbroken(row: dict[Any, Any]) -> str:
     return label_of(row["claim"], row["leaky"]).replace(" ", "\u00a0")
 
 
-def steps(paper: spec.Paper, runs: pd.DataFrame, canvas: Canvas = PAGE) -> Figure:
+def steps(table: pd.DataFrame, canvas: Canvas = PAGE) -> Figure:
     """Where the gain comes from, from a parent to the leaky search: a bar per step."""
-    table = waterfall(paper, runs)
     if table.empty:
         return canvas.words("Too few steps from a parent to the leaky search were measured.")
     figure, axes = canvas.panels([0.9 + 0.32 * len(table)])
@@ -190,7 +188,7 @@ def make(
         "segment": lambda: segment(jobs, canvas),
         "gains": lambda: gains_strip(paper, runs, canvas),
         "reported": lambda: reported(verdicts, canvas),
-        "waterfall": lambda: steps(paper, runs, canvas),
+        "waterfall": lambda: steps(waterfall.read(Path(jobs.folder)), canvas),
         "leakage": lambda: leaks(paper, runs, canvas),
         "null": lambda: null(paper, runs, canvas),
     }
