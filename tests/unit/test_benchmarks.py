@@ -334,6 +334,11 @@ def test_the_documented_networks_are_the_measured_ones():
     assert shown in (DOCS / "models.md").read_text("utf-8")
 
 
+def test_the_documented_growth_of_the_page_is_the_measured_one():
+    shown = benchmark("page").table(pd.read_csv(DOCS / "page-growth.csv"))
+    assert shown in (DOCS / "cluster.md").read_text("utf-8")
+
+
 def test_the_study_that_is_planned_has_as_many_more_replicates(tmp_path, monkeypatch):
     planning, counts = benchmark("planning"), []
     for times in (1, 3):
