@@ -5,15 +5,17 @@ Pictures of the first screen are written to the test's folder, or, with others o
 the one that MERGESUITE_PICTURES names.
 """
 
+import math
 import os
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import report_fixture as fixture
 from browser import PROGRAM, Browser
 
-from mergesuite.report import page
+from mergesuite.report import page, tried
 
 AXE = Path(os.environ.get("MERGESUITE_AXE", "~/.cache/mergesuite/axe.min.js")).expanduser()
 SIZES = {"desk": (1440, 900), "phone": (390, 844)}
@@ -40,6 +42,38 @@ def address(drawn, tmp_path_factory):
         page.write(folders, "laptop", results, results / "index.html")
         assert (results / "index.html").stat().st_size < MOST_BYTES
         yield (results / "index.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def addresses(address, tmp_path_factory):
+    """The page of a study, and that of `mergesuite try`."""
+    rows = [
+        ("a/" * 30 + "model.safetensors", "parent", 0.91, math.nan, 0),
+        ("uniform-average", "merge", 0.905, -0.005, 0),
+        ("mega", "merge", 0.925, 0.015, 380),
+        ("ensemble", "ensemble", 0.93, 0.02, 0),
+    ]
+    table = pd.DataFrame(
+        {
+            "result": result, "kind": kind, "best_parent": kind == "parent", "chosen": not evals,
+            "networks": 2 if kind == "ensemble" else 1, "search": test, "test": test,
+            "difference": gain, "low": gain - 0.03, "high": gain + 0.03, "level": 0.99,
+            "against_average": gain, "against_average_low": gain - 0.03,
+            "against_average_high": gain + 0.03, "images": 266, "evaluations": evals,
+            "forward_images": 100 * evals, "note": "12 of 60 generations" if evals else "",
+        }
+        for result, kind, test, gain, evals in rows
+    )  # fmt: skip
+    file = tmp_path_factory.mktemp("tried") / "index.html"
+    file.write_text(
+        tried.page(
+            table, sentence="No merge is distinguishable.", scope="Of these very networks.",
+            warnings=["images are scaled by us"], skipped=[("cade", "it needs 4 parents")],
+            chosen="best.safetensors is uniform-average.", command="mergesuite try a b",
+        ),
+        encoding="utf-8",
+    )  # fmt: skip
+    return {"study": address, "tried": file.as_uri()}
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +114,25 @@ def test_nothing_is_asked_for_nothing_complains_nothing_sticks_out(
     assert browser[shown.format("narrow")] == (size == "phone")
 
 
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_page_of_two_checkpoints_fits_too(browser, addresses, pictures, size, dark):
+    browser.requests.clear()
+    browser.complaints.clear()
+
+    browser.open(addresses["tried"], *SIZES[size], dark=dark)
+    browser.picture(pictures / f"tried-{size}-{'dark' if dark else 'light'}.png", whole=True)
+
+    assert set(browser.requests) == {addresses["tried"]}
+    assert browser.complaints == []
+    assert not browser[SIDEWAYS]
+    drawing, card = (
+        browser[f"document.querySelector('{name}').getBoundingClientRect().width"]
+        for name in (".card svg", ".card")
+    )
+    assert drawing <= card
+
+
 def test_the_first_screen_holds_every_card(browser, address):
     browser.open(address, *SIZES["desk"])
 
@@ -93,8 +146,9 @@ def test_the_first_screen_holds_every_card(browser, address):
 
 @pytest.mark.skipif(not AXE.is_file(), reason=f"no axe-core at {AXE}: see docs/contributing.md")
 @pytest.mark.parametrize(("size", "dark"), [("desk", False), ("phone", True)])
-def test_axe_finds_nothing(browser, address, size, dark):
-    browser.open(address, *SIZES[size], dark=dark)
+@pytest.mark.parametrize("which", ["study", "tried"])
+def test_axe_finds_nothing(browser, addresses, which, size, dark):
+    browser.open(addresses[which], *SIZES[size], dark=dark)
     browser[OPEN_ALL]
     browser[AXE.read_text(encoding="utf-8") + "; 0"]
 

@@ -7,6 +7,7 @@ template escapes everything but our own SVG.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -72,7 +73,8 @@ def figure(table: pd.DataFrame) -> Figure:
     ends = [tuple(100 * row[key] for key in ("difference", "low", "high")) for row in rows]
     if not rows:
         return PAGE.words("Nothing was made of the parents.")
-    frame = around(ends)
+    # One level for all, so most intervals are about as wide: as far is always shown.
+    frame = around(ends, (), max(1, median((high - low) / 2 for _, low, high in ends)))
     with PAGE.style():
         made, (axis,) = PAGE.panels([0.6 + 0.24 * len(rows)])
         axis.axvline(0, color=INK, lw=1)
