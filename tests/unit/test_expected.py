@@ -88,6 +88,13 @@ def test_tolerance_by_hand():
     assert found == pytest.approx(half + 1 / 2000)
 
 
+def test_a_spread_that_happens_to_be_small_keeps_most_of_its_own_degrees(runs):
+    priors = expected._priors(expected._summaries(PAPER, runs))
+
+    # All of these made-up results vary alike, so the variances alone would say: all are one.
+    assert {prior.df for prior in priors.values()} == {expected.MOST}
+
+
 def test_a_single_seed_takes_its_spread_from_its_kind(runs):
     one = runs[(runs["subject"] != "mega-pair") | (runs["seed"] == 0)]
 

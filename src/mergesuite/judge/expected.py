@@ -38,7 +38,11 @@ PINNED = ("accuracy", GAIN, "evaluations_asked")
 """What is pinned: the result, and how much search it took. Seconds belong to the machine."""
 FALSE_ALARM = 0.0025
 """Of one paper's table, so that a `check` of four papers has one false alarm in a hundred."""
-FEW = Prior(0.02**2, 4.0)
+MOST = 4.0
+"""Degrees of freedom that a kind's variances are worth to each other, at most. What collapses now
+and then is no sample of the others' distribution; without this bound two to thirteen simulated
+checks of a paper in a hundred failed for nothing (benchmarks/false_alarms.py)."""
+FEW = Prior(0.02**2, MOST)
 """Taken where a kind has fewer than two variances to learn from."""
 
 
@@ -104,7 +108,8 @@ def _priors(table: pd.DataFrame) -> dict[tuple[Any, ...], Prior]:
         if isinstance(key, tuple) and len(part) > 1:
             floor = 1 / part["images"]  # a spread below one image is the grid's, not the runs'
             sd = part["sd"].where(part["sd"] > floor, floor)
-            found[key] = variance_prior(sd**2, part["n"] - 1)
+            prior = variance_prior(sd**2, part["n"] - 1)
+            found[key] = Prior(prior.variance, min(prior.df, MOST))
     return found
 
 
