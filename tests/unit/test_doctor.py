@@ -115,7 +115,8 @@ SMALLER = {"params": {"population": 3}}
             "doubt", "methods.m", "run on no population", "full",
         ),
         (
-            {"methods": {"best-parent": None, "best-parent-bn": None}, "claims": None, "waterfall": None},
+            {"methods": {"best-parent": None, "best-parent-bn": None}, "claims": None,
+             "waterfall": None},
             "doubt", "methods", "no entry uses best-parent", "full",
         ),
         ({"profiles": {"laptop": {"reduced": None}}}, "doubt", "reduced", "does not say", "laptop"),
