@@ -219,14 +219,14 @@ def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
     jobs = Jobs(paper_folder.name, profile, str(results))
     folder, runs = Path(jobs.folder), collect.measured(jobs)
     right, reported = hits.read(folder / "runs.csv"), loading.reported(paper_folder)
-    gained = gains(jobs.paper, runs)
+    gained, study = gains(jobs.paper, runs), Study(jobs.paper, runs, right)
     tables = {
         "verdicts": compare(jobs.paper, reported, runs, right),
         "gains": gained,
         "leakage": leakage(jobs.paper, runs, gained),
         "calibration": calibration(jobs.paper, runs),
-        "controls": controls(Study(jobs.paper, runs, right)),
-        "waterfall": waterfall(Study(jobs.paper, runs, right)),
+        "controls": controls(study),
+        "waterfall": waterfall(study),
     }
     with sealed.describing(sealed.beside(folder / "verdicts.csv")) as to_write:
         for name, table in tables.items():

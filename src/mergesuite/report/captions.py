@@ -18,7 +18,7 @@ CAPTIONS = {
     "leakage": "What a leak is worth. For each search that saw test images, under the BatchNorm "
     "treatment that it optimised: the gain of its twin on held-out images, what the leak adds over "
     "pairs of the same parents, and the leaky gain (hollow). All are on all test images: a search "
-    "that saw a part of them has most of its leak there, as the figure above shows. Small dots: "
+    "that saw a part of them has most of its leak there, as the waterfall shows. Small dots: "
     "replicates; lines: 95 % t interval of the mean, with an arrowhead where it leaves the scale.",
     "null": "Null calibration: what a search reports as its gain over the best parent, and what is "
     "left on test images, both under the BatchNorm treatment that it optimised. Orange: "

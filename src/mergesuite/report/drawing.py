@@ -200,11 +200,11 @@ def waterfall(axis: Axes, table: pd.DataFrame) -> None:
         moved.append((before + mean, before + low, before + high))
     frame = around(moved)
     for y, (row, at) in enumerate(zip(rows, moved, strict=True)):
-        colour = RED if row["leaky"] else BLUE if row["beside"] or row["difference"] > 0 else ORANGE
         if row["beside"]:
             frame.interval(axis, y, at, GREEN, 1.3)
             frame.mean(axis, y, at[0], GREEN, "o")
             continue
+        colour = RED if row["leaky"] else BLUE if row["difference"] > 0 else ORANGE
         mean = 100 * row["difference"]
         axis.barh(
             y, mean, 0.55, left=at[0] - mean, facecolor="white" if row["leaky"] else colour,
