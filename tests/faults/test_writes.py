@@ -48,7 +48,7 @@ def test_every_write_met_a_fault_and_every_fault_a_write(found):
     # Of three epochs, six generations, and the files that docs/architecture.md names.
     assert len(writes["train"]) >= 10
     assert len(writes["tables"]) == 18 + 1
-    assert len(writes["figures"]) == 14 + 1
+    assert len(writes["figures"]) == 16 + 1
     assert {(p["stage"], p["kind"]) for p in found} >= {(s, k) for s in STAGES for k in KINDS}
 
 

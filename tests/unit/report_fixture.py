@@ -157,6 +157,16 @@ SPEC: dict[str, Any] = {
         "leak": {"text": "test images", "subject": "mega-pair"},
         "average": {"text": "their average", "subject": "average-pair", "beside": True},
     },
+    "trends": {
+        "depth": {
+            "text": "Depth of the network",
+            "populations": ["pair", "deep"],
+            "lines": {
+                "gain": {"text": "search on test", "entry": "mega", "against": "best-parent"},
+                "average": {"text": "average", "entry": "average", "against": "best-parent"},
+            },
+        },
+    },
     "replicates": REPLICATES,
     "reduced": "",
     "deviations": ["The original is in TensorFlow; this is PyTorch."],

@@ -461,7 +461,7 @@ def test_write_makes_every_table(tmp_path):
         compare.write(folder, "laptop", results)
 
     written = {file.name for file in (results / "laptop" / "mega").glob("*.csv")}
-    tables = {"verdicts", "gains", "leakage", "calibration", "controls", "waterfall"}
+    tables = {"verdicts", "gains", "leakage", "calibration", "controls", "waterfall", "trends"}
     assert written == {f"{name}.csv" for name in ("runs", *tables)}
 
 

@@ -116,7 +116,7 @@ SMALLER = {"params": {"population": 3}}
         ),
         (
             {"methods": {"best-parent": None, "best-parent-bn": None}, "claims": None,
-             "waterfall": None},
+             "waterfall": None, "trends": None},
             "doubt", "methods", "no entry uses best-parent", "full",
         ),
         ({"profiles": {"laptop": {"reduced": None}}}, "doubt", "reduced", "does not say", "laptop"),

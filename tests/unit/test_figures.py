@@ -9,8 +9,9 @@ import report_fixture as fixture
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from mergesuite.experiment.jobs import Jobs
-from mergesuite.judge import waterfall
+from mergesuite.judge import trends, waterfall
 from mergesuite.judge.gains import gains, leakage
+from mergesuite.judge.study import Study
 from mergesuite.report import canvas, curves, figures, traces
 
 
@@ -68,6 +69,7 @@ def test_the_last_digits_of_the_layout_leave_no_trace(made, monkeypatch):
         ("gains", ["mean-parent", "mega-released †", "BatchNorm re-estimate"]),
         ("reported", ["pair-gain †", "deep-average", "cheap", "held-out twin", "less than of int"]),
         ("waterfall", ["merging", "test images †", "their average"]),
+        ("trends", ["Depth of the network", "search on test †", "deep, "]),
         ("leakage", ["held-out twin", "the leak adds", "leaky search †", "mega"]),
     ],
 )
@@ -198,6 +200,20 @@ def test_each_bar_of_the_waterfall_starts_where_the_one_before_ends(made):
     assert [label.get_text() for label in axis.get_yticklabels()] == [
         "merging", "test images †", "their average",
     ]  # fmt: skip
+
+
+def test_a_trend_has_a_row_per_population_below_what_it_is(made):
+    jobs, table = jobs_of(made), trends.read(made[1] / "laptop" / "mega")
+
+    axis = figures.trend_panels(Study(jobs.paper, fixture.runs()), table).axes[0]
+
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    gain = names.index("search on test †")
+    assert [name.split(",")[0] for name in names[gain + 1 : gain + 3]] == ["pair", "deep"]
+    means = {float(line.get_ydata()[0]): line for line in axis.lines if line.get_marker() == "o"}
+    row = table.set_index(["line", "population"]).loc[("gain", "deep")]
+    assert means[gain + 2].get_xdata()[0] == pytest.approx(100 * row["difference"])
+    assert means[gain + 2].get_markerfacecolor() == "white"  # it saw test images
 
 
 def test_the_bars_of_a_leak_add_up_under_the_treatment_that_was_searched(made):

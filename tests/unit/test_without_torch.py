@@ -54,6 +54,6 @@ def test_results_are_judged_drawn_and_checked_where_torch_cannot_be_imported(tmp
     assert f"{Path('results/laptop/mega/for-paper/double')}\n" in done.stdout
     shown = {file.stem for file in (run / "mega/for-paper/double").glob("*.pdf")}
     # The figure null is in words.
-    assert shown == {"fitness", "segment", "gains", "reported", "waterfall", "leakage"}
+    assert shown == {"fitness", "segment", "gains", "reported", "waterfall", "trends", "leakage"}
     assert list((run / "mega/for-paper/tables").glob("mega-*.tex"))
     assert "mega" in (run / "report/index.html").read_text()

@@ -64,6 +64,7 @@ FIGURES = [
     "gains",
     "reported",
     "waterfall",
+    "trends",
     "leakage",
     "null",
 ]

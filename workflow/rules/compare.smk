@@ -37,6 +37,7 @@ rule compare:
         calibration=f"{RUN}/calibration.csv",
         controls=f"{RUN}/controls.csv",
         waterfall=f"{RUN}/waterfall.csv",
+        trends=f"{RUN}/trends.csv",
         record=f"{RUN}/verdicts.record.json",
     log:
         f"{RUN}/logs/compare.log",

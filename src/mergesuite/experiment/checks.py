@@ -42,6 +42,12 @@ def _names(made: Paper) -> list[str]:
         errors += _missing(f"claims.{slug}.split", claim.split, (*SPLITS, *made.evaluate))
     for slug, step in made.waterfall.items():
         errors += _missing(f"waterfall.{slug}", step.subject, made.all_subjects())
+    for slug, trend in made.trends.items():
+        for name in trend.populations:
+            errors += _missing(f"trends.{slug}.populations", name, made.populations)
+        for key, line in trend.lines.items():
+            for name in (line.entry, line.against):
+                errors += _missing(f"trends.{slug}.lines.{key}", name, made.methods)
     errors += [
         f"evaluate.{name}: a split has this name: choose another"
         for name in made.evaluate

@@ -15,7 +15,7 @@ from pydantic import Field, StringConstraints, model_validator
 from mergesuite.experiment import declared
 from mergesuite.experiment.recipe import Recipe
 from mergesuite.experiment.settings import Data, Merge, Network, Other
-from mergesuite.experiment.statements import Cite, Claim, Slug, Step, Subject, Untested
+from mergesuite.experiment.statements import Cite, Claim, Slug, Step, Subject, Trend, Untested
 from mergesuite.experiment.strict import Strict
 
 SMALLER = ("smoke", "laptop", "cifar-cpu")
@@ -167,6 +167,10 @@ class Paper(Strict):
     waterfall: dict[Slug, Step] = Field(
         default_factory=dict,
         description="where the gain comes from: steps on the same parents, the first is the start",
+    )
+    trends: dict[Slug, Trend] = Field(
+        default_factory=dict,
+        description="differences in populations that differ by one thing, such as the size",
     )
     run: list[Slug] = Field(default_factory=list, description="populations to run; default: all")
     replicates: int = Field(

@@ -41,6 +41,7 @@ class Cite(Strict):
         return f"10.48550/arXiv.{number}" if number else None
 
 
+Treatment = Literal["keep", "average", "re-estimate"]
 MOST_OF_INTEREST = 0.005
 """Of a gain in accuracy: half a point. A claim may ask for less, never for more."""
 MOST_FACTOR_OF_INTEREST = 1.5
@@ -59,7 +60,7 @@ class Claim(Strict):
     split: Slug = Field(
         "test", description="search, test, a set of `evaluate`, or none (of a cost)"
     )
-    batchnorm: Literal["keep", "average", "re-estimate"] = "keep"
+    batchnorm: Treatment = "keep"
     direction: Literal["higher", "lower"] = "higher"
     reported: list[str] = Field(default_factory=list, description="rows of reported.csv: subject")
     reported_against: list[str] = Field(default_factory=list, description="rows: the best counts")
@@ -93,10 +94,33 @@ class Step(Strict):
 
     text: str = Field(description="what this step adds, in a few words", max_length=60)
     subject: Subject = Field(description="ENTRY-POPULATION whose test accuracy it is")
-    batchnorm: Literal["keep", "average", "re-estimate"] = "keep"
+    batchnorm: Treatment = "keep"
     beside: bool = Field(
         False, description="not a step of the way: its gain over the start is shown next to it"
     )
+
+
+class Line(Strict):
+    """A difference that is followed over populations."""
+
+    text: str = Field(description="what it is, in a few words", max_length=60)
+    entry: Slug = Field(description="of `methods`: its test accuracy, less that of `against`")
+    against: Slug = Field(description="of `methods`: what it is compared with")
+    batchnorm: Treatment = "keep"
+    against_batchnorm: Treatment | None = Field(None, description="default: the same")
+
+    @property
+    def treatments(self) -> tuple[Treatment, Treatment]:
+        """Of the entry and of what it is compared with."""
+        return self.batchnorm, self.against_batchnorm or self.batchnorm
+
+
+class Trend(Strict):
+    """The same differences in populations that differ by one thing, such as the size of a net."""
+
+    text: str = Field(description="what the populations differ by", max_length=90)
+    populations: list[Slug] = Field(min_length=2, description="the first is where it starts")
+    lines: dict[Slug, Line] = Field(min_length=1)
 
 
 class Untested(Strict):

@@ -27,6 +27,7 @@ from mergesuite.judge.evidence import SHOWN, evidence, searched
 from mergesuite.judge.gains import gains, leakage
 from mergesuite.judge.samples import CROSSED, Comparison, run_interval
 from mergesuite.judge.study import Measured, Study, measure, same_images, twin_of, where_of
+from mergesuite.judge.trends import trends
 from mergesuite.judge.verdict import (
     ALPHA,
     MEANINGS,
@@ -215,7 +216,7 @@ def read(folder: Path, recorded: bool = True) -> pd.DataFrame:
 
 
 def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
-    """Write verdicts (CSV and JSON) and the tables beside them: gains, leakage, ..., waterfall."""
+    """Write verdicts (CSV and JSON) and the tables beside them: gains, leakage, ..., trends."""
     jobs = Jobs(paper_folder.name, profile, str(results))
     folder, runs = Path(jobs.folder), collect.measured(jobs)
     right, reported = hits.read(folder / "runs.csv"), loading.reported(paper_folder)
@@ -227,6 +228,7 @@ def write(paper_folder: Path, profile: str, results: Path) -> pd.DataFrame:
         "calibration": calibration(jobs.paper, runs),
         "controls": controls(study),
         "waterfall": waterfall(study),
+        "trends": trends(study),
     }
     with sealed.describing(sealed.beside(folder / "verdicts.csv")) as to_write:
         for name, table in tables.items():

@@ -15,6 +15,10 @@ CAPTIONS = {
     "parents: each bar is what one more thing adds to the step before it, the last (hollow) what "
     "the sight of test images adds on those that it saw; lines: 95 % t interval of that "
     "difference over pairs. Below, dots: what those parents give without the method.",
+    "trends": "The same differences where one thing changes, such as the width of the network: for "
+    "each line its populations from top to bottom, with the network of each. Small dots: "
+    "replicates; lines: 95 % t interval over pairs; hollow: the search saw test images. An "
+    "arrowhead with a number: a mean off the scale; without: an interval that goes on.",
     "leakage": "What a leak is worth. For each search that saw test images, under the BatchNorm "
     "treatment that it optimised: the gain of its twin on held-out images, what the leak adds over "
     "pairs of the same parents, and the leaky gain (hollow). All are on all test images: a search "
@@ -46,6 +50,7 @@ CAPTIONS = {
 ALTERNATIVES = {
     "reported": "Dot plot of reported and measured differences, one row per claim",
     "waterfall": "Waterfall of bars from the best parent to the leaky search, one row per step",
+    "trends": "Dot plot of differences, one row per line and population",
     "leakage": "Bars from the gain of a held-out twin to that of the leaky search",
     "null": "Dot plot of gains as searches report them and as they are on test, one row per search",
     "gains": "Strip plot of gains over the best parent, one row per method",

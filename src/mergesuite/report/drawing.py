@@ -216,6 +216,26 @@ def waterfall(axis: Axes, table: pd.DataFrame) -> None:
     _rows(axis, [label_of(row["text"], row["leaky"]) for row in rows], frame)
 
 
+def trend(axis: Axes, table: pd.DataFrame, points: list[list[float]]) -> None:
+    """A group of rows per line: what it is, then each population; `points`: of each, replicates."""
+    rows = table.to_dict("records")
+    shown = [100 * value for values in points for value in values]
+    frame = around([_interval(row, "difference") for row in rows], shown)
+    names: list[str] = []
+    for i, (row, values) in enumerate(zip(rows, points, strict=True)):
+        if i == 0 or row["line"] != rows[i - 1]["line"]:
+            axis.axhline(len(names) - 0.5, color=GREY, lw=0.5) if names else None
+            names.append(label_of(row["text"], row["leaky"]))
+        y, ends = len(names), _interval(row, "difference")
+        names.append(f"{row['population']}, {row['network']}".strip(" ,"))
+        colour = RED if row["leaky"] else BLUE
+        if frame.holds(ends[0]):
+            frame.points(axis, y + 0.3, [100 * value for value in values], colour)
+        frame.interval(axis, y, ends, colour)
+        frame.mean(axis, y, ends[0], colour, "o", mfc="white" if row["leaky"] else colour)
+    _rows(axis, names, frame)
+
+
 def calibration_rows(axis: Axes, table: pd.DataFrame) -> None:
     """Searches from top to bottom: the gain that each reports, and what is left of it on test."""
     rows = table.to_dict("records")

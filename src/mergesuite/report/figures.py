@@ -1,4 +1,4 @@
-"""The seven figures of a paper, as SVG and PDF.
+"""The figures of a paper, as SVG and PDF.
 
 Every figure shows single seeds, not only their mean, and what a search on test images produced is
 marked. A figure whose inputs are not there says which in words.
@@ -17,9 +17,10 @@ import pandas as pd
 from mergesuite.core import sealed
 from mergesuite.experiment import spec
 from mergesuite.experiment.jobs import Jobs
-from mergesuite.judge import collect, compare, waterfall
+from mergesuite.judge import collect, compare, trends, waterfall
 from mergesuite.judge.calibration import calibration
 from mergesuite.judge.gains import gain_points, gains, leakage
+from mergesuite.judge.study import Study
 from mergesuite.report import claims, curves, drawing, traces
 from mergesuite.report.canvas import PAGE, Canvas, finish, save
 from mergesuite.report.drawing import label_of
@@ -28,7 +29,7 @@ from mergesuite.report.wording import there
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAMES = ("fitness", "segment", "gains", "reported", "waterfall", "leakage", "null")
+NAMES = ("fitness", "segment", "gains", "reported", "waterfall", "trends", "leakage", "null")
 UNITS = {"accuracy": "accuracy (%)", "cross-entropy": "cross-entropy (nats)"}
 GAIN = "gain over best parent (points)"
 
@@ -142,6 +143,25 @@ def steps(table: pd.DataFrame, canvas: Canvas = PAGE) -> Figure:
     return finish(figure)
 
 
+def trend_panels(study: Study, table: pd.DataFrame, canvas: Canvas = PAGE) -> Figure:
+    """Differences in populations that differ by one thing: an axis per trend."""
+    if table.empty:
+        return canvas.words("No difference was measured in several populations.")
+    parts = {slug: part for slug, part in table.groupby("trend", sort=False)}
+    figure, axes = canvas.panels(
+        [0.7 + 0.21 * (len(part) + part["line"].nunique()) for part in parts.values()]
+    )
+    for axis, (slug, part) in zip(axes, parts.items(), strict=True):
+        trend = study.paper.trends[str(slug)]
+        points = [
+            trends.pairs(study, trend.lines[row["line"]], row["population"])
+            for row in part.to_dict("records")
+        ]
+        drawing.trend(axis, part, [list(values.values()) for values in points])
+        axis.set(title=trend.text, xlabel="difference in accuracy (points)")
+    return finish(figure)
+
+
 def leaks(paper: spec.Paper, runs: pd.DataFrame, canvas: Canvas = PAGE) -> Figure:
     """Each leaky search beside its twin, under the treatment that it optimised."""
     runs = on_test(runs)
@@ -189,6 +209,7 @@ def make(
         "gains": lambda: gains_strip(paper, runs, canvas),
         "reported": lambda: reported(verdicts, canvas),
         "waterfall": lambda: steps(waterfall.read(Path(jobs.folder)), canvas),
+        "trends": lambda: trend_panels(Study(paper, runs), trends.read(Path(jobs.folder)), canvas),
         "leakage": lambda: leaks(paper, runs, canvas),
         "null": lambda: null(paper, runs, canvas),
     }

@@ -29,6 +29,7 @@ KEPT = (
     "calibration.csv",
     "controls.csv",
     "waterfall.csv",
+    "trends.csv",
     "tables/*.md",
     "figures/*.svg",
 )
