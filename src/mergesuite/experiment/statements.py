@@ -103,7 +103,7 @@ class Step(Strict):
 class Line(Strict):
     """A difference that is followed over populations."""
 
-    text: str = Field(description="what it is, in a few words", max_length=60)
+    text: str = Field(description="what it is, in a few words", max_length=50)
     entry: Slug = Field(description="of `methods`: its test accuracy, less that of `against`")
     against: Slug = Field(description="of `methods`: what it is compared with")
     batchnorm: Treatment = "keep"

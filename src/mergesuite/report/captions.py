@@ -16,7 +16,7 @@ CAPTIONS = {
     "the sight of test images adds on those that it saw; lines: 95 % t interval of that "
     "difference over pairs. Below, dots: what those parents give without the method.",
     "trends": "The same differences where one thing changes, such as the width of the network: for "
-    "each line its populations from top to bottom, with the network of each. Small dots: "
+    "each difference its populations from top to bottom. Small dots: "
     "replicates; lines: 95 % t interval over pairs; hollow: the search saw test images. An "
     "arrowhead with a number: a mean off the scale; without: an interval that goes on.",
     "leakage": "What a leak is worth. For each search that saw test images, under the BatchNorm "

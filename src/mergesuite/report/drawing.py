@@ -221,19 +221,26 @@ def trend(axis: Axes, table: pd.DataFrame, points: list[list[float]]) -> None:
     rows = table.to_dict("records")
     shown = [100 * value for values in points for value in values]
     frame = around([_interval(row, "difference") for row in rows], shown)
+    # Where the network is the same, it is not what the populations differ by.
+    named = "population" if table["network"].nunique() == 1 else "network"
     names: list[str] = []
     for i, (row, values) in enumerate(zip(rows, points, strict=True)):
         if i == 0 or row["line"] != rows[i - 1]["line"]:
-            axis.axhline(len(names) - 0.5, color=GREY, lw=0.5) if names else None
-            names.append(label_of(row["text"], row["leaky"]))
+            axis.text(
+                0.01, len(names), label_of(row["text"], row["leaky"]), fontsize="small",
+                transform=axis.get_yaxis_transform(), va="center", zorder=6,
+                bbox={"fc": "white", "ec": "none", "pad": 0.6},
+            )  # fmt: skip
+            names.append("")
         y, ends = len(names), _interval(row, "difference")
-        names.append(f"{row['population']}, {row['network']}".strip(" ,"))
+        names.append(str(row[named]))
         colour = RED if row["leaky"] else BLUE
         if frame.holds(ends[0]):
             frame.points(axis, y + 0.3, [100 * value for value in values], colour)
         frame.interval(axis, y, ends, colour)
         frame.mean(axis, y, ends[0], colour, "o", mfc="white" if row["leaky"] else colour)
     _rows(axis, names, frame)
+    axis.tick_params(axis="y", length=0)
 
 
 def calibration_rows(axis: Axes, table: pd.DataFrame) -> None:
