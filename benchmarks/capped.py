@@ -5,9 +5,9 @@
 JPEGs of mixed sizes are made. Then the workflow trains two networks on them at 224 x 224 pixels,
 merges with the methods of all four papers and with every control, measures and reports, as
 `snakemake --cores 1` runs any paper. All the while the memory of Snakemake and of everything that
-it has started is watched together: their proportional set size (PSS), in which memory that several
-share counts once, and mapped pages of decoded images count too. The script fails if it was more
-than `--cap`. Generations are few: what is shown is memory, and not what the methods reach.
+it has started is watched together, daemons too: their proportional set size (PSS), in which memory
+that several share counts once, and mapped pages of decoded images count too. The script fails if it
+was more than `--cap`. Generations are few: what is shown is memory, and not what the methods reach.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from mergesuite.data import ondisk
 SPLITS = {"fit": 1, "search": 1, "test": 8}
 NET = "timm:mobilenetv3_small_050"
 GENERATIONS = 2
+SAVING = {"MERGESUITE_FORK": "no", "MALLOC_MMAP_THRESHOLD_": "1000000"}
+"""No process that waits with everything imported; and glibc gives large blocks back at once."""
 PAPER = """
 title: Two networks on a folder of images
 cite: {{text: "made up: what a study needs, not what it finds"}}
@@ -45,7 +47,8 @@ models:
     build: "{net}"
     seeds: 2
     recipe:
-      {{optimiser: adam, lr: 0.003, epochs: 6, keep: 6, batch: 50, augment: resized-crop-flip}}
+      {{optimiser: adam, lr: 0.003, epochs: 6, keep: 6, batch: 50, micro_batch: 10,
+        augment: resized-crop-flip}}
 populations:
   pair: {{model: net, take: 2, entries: [mega, average, interpolation, ens-logits]}}
   ending: {{model: net, epochs: 6}}
@@ -65,6 +68,7 @@ methods:
     fitness: {{like: held-out}}
     params: {{points: 5}}
   swa: {{use: swa, populations: [ending]}}
+  train-on: {{params: {{batch: 10}}}}
   lawa: {{use: lawa, populations: [ending], fitness: {{like: held-out}}}}
 controls: {{budget_of: darwinian, fitness: {{like: held-out}}}}
 """
@@ -100,8 +104,10 @@ def run(folder: Path) -> dict[str, Any]:
         "device=cpu",
         "--show-failed-logs",
     ]
-    workflow = subprocess.Popen(["snakemake", *words], cwd=folder)
-    with folders.Watch(workflow.pid) as watch:
+    mark = f"MERGESUITE_STUDY={folder}"
+    environment = os.environ | SAVING | {"MERGESUITE_STUDY": str(folder)}
+    workflow = subprocess.Popen(["snakemake", *words], cwd=folder, env=environment)
+    with folders.Watch(lambda: folders.marked(mark)) as watch:
         failed = workflow.wait()
     if failed or not (folder / "results/full/report/index.html").is_file():
         raise SystemExit("the study failed")

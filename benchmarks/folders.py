@@ -16,6 +16,7 @@ the proportional set size (PSS) of it and its workers together.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -191,11 +192,11 @@ def score(folder: Path) -> Row:
 
 
 class Watch:
-    """The most memory that a process and its children hold together, looked at all the time."""
+    """The most memory that processes hold together, looked at all the time."""
 
-    def __init__(self, pid: int | None = None) -> None:
-        """Of process `pid`, else of this one."""
-        self._pid = pid or os.getpid()
+    def __init__(self, processes: Callable[[], Iterable[int]] | None = None) -> None:
+        """Of `processes()`; by default of this one and all that it has started."""
+        self._processes = processes or (lambda: family(os.getpid()))
 
     def __enter__(self) -> Watch:
         """Start to look."""
@@ -211,7 +212,7 @@ class Watch:
 
     def _look(self) -> None:
         while not self._ended.wait(0.1):
-            self.peak = max(self.peak, sum(map(pss, family(self._pid))))
+            self.peak = max(self.peak, sum(map(pss, self._processes())))
 
 
 def family(pid: int) -> list[int]:
@@ -222,6 +223,19 @@ def family(pid: int) -> list[int]:
     except OSError:
         return []
     return [pid, *(other for child in children for other in family(child))]
+
+
+def marked(word: str) -> list[int]:
+    """Every process that was started with the environment variable `word`, whoever its parent is.
+
+    A daemon is nobody's child, and would be missed in a `family`.
+    """
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if word.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
 
 
 def pss(pid: int) -> int:

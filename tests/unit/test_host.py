@@ -125,6 +125,14 @@ def test_other_code_or_threads_are_not_run_by_the_host(owned, monkeypatch):
     assert host.ask(["list", "methods"]) is None  # no host is named
 
 
+def test_jobs_are_processes_of_their_own_where_the_user_says_so(owned, monkeypatch):
+    monkeypatch.setenv(host.VARIABLE, owned[host.VARIABLE])
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")  # a host of its own would serve these
+    monkeypatch.setenv(host.FORK, "no")
+    assert host.ask(["list", "methods"]) is None
+    assert "host-5" not in [socket.name for socket in served(owned)]
+
+
 def test_without_an_owner_nothing_is_started(tmp_path, monkeypatch):
     monkeypatch.setenv(host.VARIABLE, str(tmp_path))
     assert host.ask(["list", "methods"]) is None

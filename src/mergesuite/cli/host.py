@@ -37,6 +37,8 @@ from mergesuite import cli
 from mergesuite.core import scratch
 
 VARIABLE = "MERGESUITE_HOST"
+FORK = "MERGESUITE_FORK"
+"""`no`: every job is a process of its own, which takes seconds longer and holds less memory."""
 PRELOADED = (
     "mergesuite.cli.commands",
     "mergesuite.cli.parser",
@@ -73,6 +75,7 @@ def ask(words: list[str]) -> int | None:
         not os.environ.get(VARIABLE)
         or not (folder / scratch.OWNER).is_file()
         or "RANK" in os.environ
+        or os.environ.get(FORK) == "no"
     ):
         return None
     request = {
