@@ -6,8 +6,12 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from mergesuite.core import streams
+from mergesuite.core.runtime import Meter
+from mergesuite.data.images import Normalise
+from mergesuite.data.pictures import InMemory
 from mergesuite.errors import UserError
 from mergesuite.models import batchnorm, build
+from mergesuite.stages import averages
 
 
 def random_images(n, size=8):
@@ -132,6 +136,25 @@ def test_reestimate_keeps_the_statistics_of_a_layer_that_never_runs():
     net = Dead()
     batchnorm.reestimate(net, random_images(4))
     assert net.state_dict()["dead.running_mean"].tolist() == [7, 7, 7]
+
+
+@pytest.mark.parametrize(("side", "most"), [(8, 250), (32, 250), (64, 62), (224, 32)])
+def test_a_pass_over_large_images_takes_fewer(side, most):
+    images = random_images(300 if side < 64 else 70, side)
+    batches = []
+    net = nn.Sequential(nn.AvgPool2d(side), nn.BatchNorm2d(3))
+    net[1].register_forward_pre_hook(lambda _, x: batches.append(len(x[0])))
+
+    batchnorm.reestimate(net, images)
+    estimated, batches[:] = list(batches), []
+    averages.estimate_statistics(
+        net, InMemory(images, torch.zeros(len(images), dtype=torch.int64)), Normalise(),
+        stream=("test",), meter=Meter(),
+    )  # fmt: skip
+
+    assert estimated == batches
+    assert sum(batches) == len(images)
+    assert most / 2 < max(batches) <= most
 
 
 def test_reestimate_refuses_no_images():

@@ -14,6 +14,11 @@ BLOCK = 1000
 """Images augmented at a time: a position takes more memory than its pixel."""
 
 
+def at_once(images: int, shape: Sequence[int], least: int, most: int) -> int:
+    """How many images of `shape` `(n, 3, h, w)` take the memory of `images` of 32 x 32 pixels."""
+    return min(most, max(least, images * 32 * 32 // (shape[-2] * shape[-1])))
+
+
 class Normalise:
     """uint8 `(n, 3, h, w)` to float32 in [0, 1], then (x - mean) / std where these are given."""
 

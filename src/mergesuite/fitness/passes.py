@@ -10,7 +10,7 @@ from torch.backends import cudnn
 from torch.nn import functional as F
 
 from mergesuite.core import streams
-from mergesuite.data.images import Normalise
+from mergesuite.data.images import Normalise, at_once
 from mergesuite.data.stored import Images
 from mergesuite.fitness.fold import folded
 from mergesuite.fitness.graphed import Forward, graphed
@@ -137,8 +137,3 @@ class Passes:
         padded = F.pad(index, (0, self.chunk - len(index)), value=int(index[0]))
         shown = images.index_select(0, padded).to(self._device)  # those in a file are on the CPU
         return network(self._normalise(shown).contiguous(memory_format=layout))[: len(index)]
-
-
-def at_once(images: int, shape: torch.Size, least: int, most: int) -> int:
-    """How many images of `shape` `(n, 3, h, w)` take the memory of `images` of 32 x 32 pixels."""
-    return min(most, max(least, images * 32 * 32 // (shape[-2] * shape[-1])))

@@ -7,12 +7,13 @@ differ in what they do about it, so re-estimation is a step of its own, visible 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mergesuite.data.images import at_once
 from mergesuite.data.stored import Images
 from mergesuite.errors import UserError
 from mergesuite.models.narrow import filled
@@ -39,6 +40,16 @@ def statistics_names(module: nn.Module) -> list[str]:
     ]
 
 
+def statistics_batch(shape: Sequence[int]) -> int:
+    """Images of `shape` `(n, 3, h, w)` per forward pass that estimates statistics, at most.
+
+    250 of 32 x 32 pixels; of larger ones as many as take that memory, but 32: the fewer they are,
+    the less the variance within a batch says of that between images. Every device takes as many,
+    for the statistics depend on it.
+    """
+    return at_once(250, shape, 32, 250)
+
+
 def scaled(images: Tensor) -> Tensor:
     """uint8 `[n, 3, h, w]` -> float32 in [0, 1], in channels-last memory."""
     return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
@@ -48,7 +59,7 @@ def reestimate(
     module: nn.Module,
     images: Images,
     *,
-    batch: int = 250,
+    batch: int | None = None,
     normalise: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
     """Replace the running statistics of every BatchNorm layer by their mean over `images`.
@@ -63,13 +74,14 @@ def reestimate(
     Args:
         module: changed in place; training modes and momenta are as before afterwards.
         images: uint8 `[n, 3, h, w]`, taken in the order given.
-        batch: images per forward pass, at most.
+        batch: images per forward pass, at most; default: `statistics_batch`.
         normalise: from a batch of `images`, on the module's device, to the module's input;
             without it a batch is scaled to [0, 1].
 
     Raises:
         UserError: there are no images, or `batch` is below 1.
     """
+    batch = statistics_batch(images.shape) if batch is None else batch
     if len(images) == 0 or batch < 1:
         raise UserError(
             "BatchNorm re-estimation needs at least one image and a batch of at least 1, found "

@@ -16,10 +16,7 @@ from mergesuite.core.runtime import Meter
 from mergesuite.data.images import Normalise
 from mergesuite.data.pictures import Pictures
 from mergesuite.experiment.recipe import Recipe
-from mergesuite.models.batchnorm import has_batchnorm
-
-BATCH = 250
-"""Images per forward pass where statistics are estimated, at most."""
+from mergesuite.models.batchnorm import has_batchnorm, statistics_batch
 
 
 class Averages:
@@ -84,7 +81,8 @@ def estimate_statistics(
     module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     device = next(module.parameters()).device
     count = len(pictures)
-    parts = torch.arange(count).tensor_split(-(-count // BATCH))
+    (first,) = pictures.batches([torch.arange(1)])
+    parts = torch.arange(count).tensor_split(-(-count // statistics_batch(first.shape)))
     with streams.as_global(device, *stream):
         update_bn((normalise(x.to(device)) for x in pictures.batches(parts)), module)
     meter.add(forward_images=count)

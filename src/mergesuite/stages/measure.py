@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mergesuite.data.images import at_once
 from mergesuite.data.stored import Images
 from mergesuite.experiment.settings import Other
 from mergesuite.fitness.fold import folded
-from mergesuite.fitness.passes import at_once
 from mergesuite.models.batchnorm import has_batchnorm, reestimate, statistics_names
 from mergesuite.stages import sets
 from mergesuite.stages.problem import Problem
