@@ -20,6 +20,7 @@ RUN sed -n '/^uv==/,/[^\\]$/p' requirements.lock > /tmp/uv.lock \
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY src src
 COPY replications replications
+COPY workflow/schemas workflow/schemas
 RUN uv pip install --system --no-cache --no-deps --no-build-isolation --compile-bytecode . \
     && rm -rf build src
 

@@ -2,6 +2,9 @@
 
 import hashlib
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,8 +27,29 @@ def test_the_image_has_all_that_a_run_reads():
     allowed = {line[1:] for line in ignored if line.startswith("!")}
 
     assert words >= NEEDED
-    assert words == allowed
+    assert {word.split("/")[0] for word in words} == allowed
     assert all((ROOT / word).exists() for word in words)
+
+
+def test_what_is_copied_before_the_package_is_installed_is_enough_for_it(tmp_path):
+    before = DOCKERFILE.split("pip install --system --no-cache --no-deps")[0]
+    for line in re.findall(r"^COPY (.+)$", before, re.M):
+        *words, target = line.split()
+        for word in words:
+            if (ROOT / word).is_dir():
+                shutil.copytree(ROOT / word, tmp_path / target)
+            else:
+                shutil.copy(ROOT / word, tmp_path)
+
+    done = subprocess.run(
+        [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", tmp_path / "made"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    made = {str(file.relative_to(tmp_path / "made")) for file in (tmp_path / "made").rglob("*")}
+    assert "mergesuite/schemas/paper.schema.json" in made
+    assert "mergesuite/replications/mega/paper.yaml" in made
 
 
 @pytest.mark.parametrize("said", ["sha256:1234", "", None])
