@@ -29,8 +29,9 @@ COPY workflow workflow
 COPY config config
 COPY profiles profiles
 
-# Any user may run it; what libraries keep for themselves goes where that user can write.
-ENV HOME=/tmp MERGESUITE_IMAGE=unknown
+# Any user may run it, one without a name too, for which Snakemake asks; what libraries keep for
+# themselves goes where that user can write.
+ENV HOME=/tmp USER=mergesuite MERGESUITE_IMAGE=unknown
 WORKDIR /work
 # Named in full because a mounted folder need not have a config of its own.
 ENTRYPOINT ["snakemake", "--snakefile", "/opt/mergesuite/Snakefile", \

@@ -1,6 +1,8 @@
 """The image has what a run needs, a run says in which image it was, a pod has what it asks for."""
 
+import getpass
 import hashlib
+import pwd
 import re
 import shutil
 import subprocess
@@ -63,6 +65,18 @@ def test_a_run_says_which_image_it_ran_in(said, monkeypatch):
 
 def test_an_image_that_nobody_names_is_no_digest():
     assert re.search(rf"^ENV .*{provenance.IMAGE}=unknown", DOCKERFILE, re.M)
+
+
+def test_a_user_whom_the_image_does_not_know_has_a_name_there(monkeypatch):
+    """Snakemake asks for it, and Python knows none for the number that `--user` gave."""
+    (line,) = re.findall(r"^ENV (HOME.*)$", DOCKERFILE, re.M)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    for word in line.split():
+        monkeypatch.setenv(*word.split("=", 1))
+
+    assert getpass.getuser() == "mergesuite"
 
 
 def test_a_file_with_an_image_is_known_by_its_content(tmp_path):
