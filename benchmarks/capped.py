@@ -31,7 +31,7 @@ from mergesuite.core import frames, provenance
 from mergesuite.data import ondisk
 
 SPLITS = {"fit": 1, "search": 1, "test": 18}
-"""Shares of the images. A split of up to 256 MB is decoded into memory, a larger one into a file."""
+"""Shares of the images. A split of up to 256 MB is decoded into memory, a larger one to a file."""
 NET = "timm:mobilenetv3_small_050"
 GENERATIONS = 2
 SAVING = {"MERGESUITE_FORK": "no", "MALLOC_MMAP_THRESHOLD_": "1000000"}
