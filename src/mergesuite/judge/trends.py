@@ -80,7 +80,8 @@ def _rows(
     for population, values in found:
         (subject, where), (against, other) = _sides(line, population)
         unit = resolution(study.runs, subject, where)
-        e = contrast(values, dict.fromkeys(values, 0.0), step=unit).effect
+        sides = (samples(study.runs, *side) for side in _sides(line, population))
+        e = contrast(*sides, step=unit).effect
         moved = stats.welch_difference(list(values.values()), list(base.values()), resolution=unit)
         change = moved if population != start else None
         yield {
