@@ -1,8 +1,8 @@
 """What the profile `imagenet` costs: counted from the specs, hours at a throughput that is assumed.
 
 Nothing is run but one image, for its operations (`torch.utils.flop_counter`) and for the memory
-that its training keeps. Images are counted as if no candidate were rejected early, so a search
-costs less. A backward pass is taken as two forward passes.
+that its training keeps. What jobs compute is what a dry run counts (`experiment.price`): as if no
+candidate were rejected early, so a search costs less. A backward pass is two forward passes.
 
     python benchmarks/imagenet.py --tflops 60
 """
@@ -10,7 +10,6 @@ costs less. A backward pass is taken as two forward passes.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,14 +17,10 @@ from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
 
 from mergesuite import models
-from mergesuite.experiment import config, declared, resources
+from mergesuite.experiment import config, declared, price
 from mergesuite.experiment.jobs import Jobs
 
 Row = dict[str, Any]
-BACKWARD = 3
-"""Forward passes that an image costs when it is trained on."""
-TREATMENTS = 3
-"""Of BatchNorm, under which every network is measured."""
 
 
 def counted(build: str, classes: int = 1000, side: int = 224) -> tuple[int, int, int]:
@@ -48,80 +43,40 @@ def counted(build: str, classes: int = 1000, side: int = 224) -> tuple[int, int,
     return counter.get_total_flops() // 2, sum(kept.values()) // 2, parameters
 
 
-def trained(jobs: Jobs) -> Iterator[Row]:
-    """Images of every training, as forward passes, and the files that it leaves."""
-    for name in jobs.paper.active_models():
-        entry, data = jobs.paper.models[name], jobs.paper.data_of(name)
-        fit, search = (resources.images(data, split) for split in ("fit", "search"))
-        passes = entry.recipe.epochs * (BACKWARD * fit + search)
-        yield {
-            "what": f"train {name}",
-            "runs": entry.seeds,
-            "passes": entry.seeds * passes,
-            "files": entry.seeds * entry.recipe.keep,
-        }
+def files(jobs: Jobs, job: price.Job) -> int:
+    """Files of weights that a job leaves."""
+    if job.stage == "evaluate":
+        return 0
+    if job.stage == "train":
+        return jobs.paper.models[job.name].recipe.keep
+    slug, population = jobs.subjects[job.name] or ("", "")
+    ensemble = jobs.paper.methods[slug].use == "ensemble"
+    return len(jobs.paper.parents(population, 0)) if ensemble else 1
 
 
-def merged(jobs: Jobs) -> Iterator[Row]:
-    """The same of every search and of what only combines."""
-    for subject, parts in jobs.subjects.items():
-        if parts is None:
-            continue
-        seeds = jobs.seeds(subject)
-        yield {
-            "what": f"merge {subject}",
-            "runs": len(seeds),
-            "passes": len(seeds) * searched(jobs, *parts),
-            "files": len(seeds) * (len(jobs.paper.parents(parts[1], 0)) if
-                                   jobs.paper.methods[parts[0]].use == "ensemble" else 1),
-        }  # fmt: skip
-
-
-def searched(jobs: Jobs, slug: str, population: str) -> int:
-    """Forward passes of one merge: its candidates and parents on the images of its fitness."""
-    entry = jobs.paper.methods[slug]
-    budget = jobs.paper.methods[entry.budget_of] if entry.budget_of else entry
-    parents = len(jobs.paper.parents(population, 0))
-    data = jobs.paper.data_of(jobs.paper.model_of(f"{slug}-{population}"))
-    scored = budget.fitness.images or resources.images(data, budget.fitness.split)
-    candidates = resources.evaluations(budget, parents)
-    if entry.use == "train-on":
-        return BACKWARD * scored * candidates
-    if entry.fitness.batchnorm == "re-estimate":
-        scored += entry.fitness.batchnorm_images
-    return scored * (parents + candidates)
-
-
-def measured(jobs: Jobs) -> Row:
-    """The same of all evaluations."""
-    rows = [*trained(jobs), *merged(jobs)]
-    data = jobs.paper.data
-    images = sum(resources.images(data, split) for split in ("search", "test"))
-    networks = sum(row["files"] for row in rows)
-    return {"what": "evaluate", "runs": len(jobs.metrics()), "files": 0,
-            "passes": TREATMENTS * networks * images}  # fmt: skip
-
-
-def price(paper: str, tflops: float) -> tuple[list[Row], Row]:
+def priced(paper: str, tflops: float) -> tuple[list[Row], Row]:
     """Rows of one paper, and what it sums up to."""
     jobs = Jobs(paper, "imagenet")
     (build,) = {jobs.paper.models[name].build for name in jobs.paper.active_models()}
     operations, kept, parameters = counted(build)
-    rows = [*trained(jobs), *merged(jobs), measured(jobs)]
-    for row in rows:
-        row["GPU hours"] = row["passes"] * operations / (tflops * 1e12) / 3600
+    rows: dict[str, Row] = {}
+    for job in price.jobs_of(jobs):
+        what = f"{job.stage} {job.name}"
+        row = rows.setdefault(what, {"what": what, "runs": 0, "files": 0, "GPU hours": 0.0})
+        row["runs"] += 1
+        row["files"] += files(jobs, job)
+        row["GPU hours"] += 2 * job.need.multiply_adds / (tflops * 1e12) / 3600
     splits = declared.datasets()[jobs.paper.data.name]["splits"]
     total = {
         "paper": paper,
         "network": build,
         "10⁹ operations an image": round(operations / 1e9, 2),
         "MB kept to train an image (float32)": round(kept / 1e6),
-        "10⁹ images": round(sum(row["passes"] for row in rows) / 1e9, 2),
-        "GPU hours": round(sum(row["GPU hours"] for row in rows)),
-        "GB of weights": round(sum(row["files"] for row in rows) * 4 * parameters / 1e9),
+        "GPU hours": round(sum(row["GPU hours"] for row in rows.values())),
+        "GB of weights": round(sum(row["files"] for row in rows.values()) * 4 * parameters / 1e9),
         "GB decoded": round((splits["search"] + splits["test"]) * 3 * 224 * 224 / 1e9, 1),
     }
-    return rows, total
+    return [*rows.values()], total
 
 
 def main() -> None:
@@ -130,11 +85,13 @@ def main() -> None:
         description="The price of the profile imagenet, for a throughput that you name.",
         epilog="example: python benchmarks/imagenet.py --tflops 60",
     )
-    parser.add_argument("--tflops", type=float, default=60.0, help="10^12 operations a second")
+    parser.add_argument(
+        "--tflops", type=float, default=price.FILES / 1e12, help="10^12 operations a second"
+    )
     options = parser.parse_args()
     totals = []
     for paper in config.usable("imagenet")[0]:
-        rows, total = price(paper, options.tflops)
+        rows, total = priced(paper, options.tflops)
         totals.append(total)
         print(f"{paper}\n{tabulate(rows, headers='keys', floatfmt='.3g')}\n")
     print(tabulate(totals, headers="keys", tablefmt="github"))

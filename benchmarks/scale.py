@@ -2,11 +2,11 @@
 
     python benchmarks/scale.py --tflops 10 60 --out docs
 
-Each job of `full` and `imagenet` gets the time of its counted forward passes (`imagenet.py`; a
-backward pass is two more) and of its operations an image (docs/models.csv), at a throughput that is
-assumed, and the measured time that a process takes to start (docs/planning-starts.csv). Then they
-are placed as Snakemake places them: whatever has its inputs, by priority of its rule, on the first
-GPU that is free. Nothing is run, so these hours are no measurement.
+Each job of `full` and `imagenet` gets the time of its counted operations (`experiment.price`, as a
+dry run names them), at a throughput that is assumed, and the measured time that a process takes to
+start (docs/planning-starts.csv). Then they are placed as Snakemake places them: whatever has its
+inputs, by priority of its rule, on the first GPU that is free. Nothing is run, so these hours are
+no measurement.
 
 Who waits for whom is the workflow's own answer; what cannot be divided further is the longest chain
 of jobs. It ends the profit of more GPUs.
@@ -26,7 +26,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import imagenet
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -36,7 +35,7 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from mergesuite.core import frames, provenance
-from mergesuite.experiment import config, loading
+from mergesuite.experiment import config, loading, price
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.judge.compare import compare
 from mergesuite.stages import hits
@@ -63,55 +62,37 @@ class Job:
     waits: list[int] = field(default_factory=list)
 
 
-def operations() -> dict[str, float]:
-    """Of one image's forward pass, by network, as docs/models.csv has them."""
-    table = pd.read_csv(DOCS / "models.csv")
-    return dict(zip(table["network"], table["forward_operations"], strict=True))
-
-
 def jobs_of(paper: str, profile: str, tflops: float) -> list[Job]:
     """The jobs of a paper on GPUs that sustain `tflops` 10^12 operations a second."""
-    jobs, known = Jobs(paper, profile), operations()
+    jobs = Jobs(paper, profile)
     start = float(pd.read_csv(DOCS / "planning-starts.csv")["alone"].median())
     made: list[Job] = []
     places: dict[str, int] = {}
-
-    def seconds(build: str, passes: float) -> float:
-        return start + passes * known[build] / (tflops * 1e12)
-
-    def add(folder: str, job: Job, files: list[str]) -> None:
-        job.waits = sorted({places[at] for at in map(_folder, files) if at in places})
-        places[folder] = len(made)
-        made.append(job)
-
-    for stage, subject, seed, build, passes in _runs(jobs):
-        asked = jobs.train_files if stage == "train" else jobs.merge_files
-        add(jobs.run(subject, seed), Job(stage, seconds(build, passes)), asked(subject, seed))
-    builds = [jobs.paper.models[name].build for name in jobs.paper.active_models()]
-    share = imagenet.measured(jobs)["passes"] / len(jobs.metrics())
-    each = sum(seconds(build, share) for build in builds) / len(builds)
-    for name in jobs.metrics():
-        group, seed = name.rsplit("/", 2)[1:]
-        add(name, Job("evaluate", each), jobs.measured_files(group, int(seed[1:])))
+    # Whatever another waits for comes before it.
+    for one in sorted(price.jobs_of(jobs), key=lambda one: _waits(jobs, one)):
+        asked = {"train": jobs.train_files, "merge": jobs.merge_files}.get(
+            one.stage, jobs.measured_files
+        )
+        files = map(_folder, asked(one.name, one.seed))
+        waits = sorted({places[folder] for folder in files if folder in places})
+        places[_made(jobs, one)] = len(made)
+        seconds = start + 2 * one.need.multiply_adds / (tflops * 1e12)
+        made.append(Job(one.stage, seconds, waits))
     return made
 
 
-def _runs(jobs: Jobs) -> Iterator[tuple[str, str, int, str, float]]:
-    """Stage, subject, seed, network and forward passes of each run, starts and budgets first."""
-    rows = {row["what"]: row for row in (*imagenet.trained(jobs), *imagenet.merged(jobs))}
-    trained = [s for s, parts in jobs.subjects.items() if parts is None and jobs.trains(s)]
-    merged = [s for s, parts in jobs.subjects.items() if parts is not None]
-    first = {s: jobs.paper.models[s].start is not None for s in trained}
-    of_budget = {s: jobs.budget(s, jobs.seeds(s)[0]) is not None for s in merged}
-    for stage, subjects in (
-        ("train", sorted(trained, key=first.__getitem__)),
-        ("merge", sorted(merged, key=of_budget.__getitem__)),
-    ):
-        for subject in subjects:
-            row = rows[f"{stage} {subject}"]
-            build = jobs.paper.models[jobs.paper.model_of(subject)].build
-            for seed in jobs.seeds(subject):
-                yield stage, subject, seed, build, row["passes"] / row["runs"]
+def _waits(jobs: Jobs, job: price.Job) -> tuple[int, bool]:
+    """By this the jobs that others start from, or get their budget from, come first."""
+    if job.stage == "train":
+        return 0, jobs.paper.models[job.name].start is not None
+    return list(PRIORITY).index(job.stage), (
+        job.stage == "merge" and jobs.budget(job.name, job.seed) is not None
+    )
+
+
+def _made(jobs: Jobs, job: price.Job) -> str:
+    """The folder of what a job makes."""
+    return f"{job.name}/{job.seed}" if job.stage == "evaluate" else jobs.run(job.name, job.seed)
 
 
 def _folder(file: str) -> str:
@@ -265,7 +246,7 @@ def main() -> None:
         "--tflops",
         type=float,
         nargs=2,
-        default=(10.0, 60.0),
+        default=(price.SMALL_IMAGES / 1e12, price.FILES / 1e12),
         help="10^12 operations a second: of networks on 32 x 32, and on 224 x 224 pixels",
     )
     parser.add_argument(

@@ -15,7 +15,7 @@ from tabulate import tabulate
 from mergesuite.cli import doubts
 from mergesuite.cli.doubts import Finding, doubt
 from mergesuite.errors import CheckFailed, UserError, nearest
-from mergesuite.experiment import config, foreign, loading
+from mergesuite.experiment import config, foreign, loading, price
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.experiment.spec import PROFILES, Paper
 from mergesuite.judge.claimed import claimed
@@ -56,7 +56,7 @@ def targets(words: Iterable[str], results: str, profile: str) -> list[tuple[str,
 
 
 def summary(papers: Iterable[tuple[str, str]]) -> list[str]:
-    """A line for each paper, at its profile, of which something is to be said; for a dry run."""
+    """For a dry run: what is to be said of each paper, at its profile, and its price on a GPU."""
     lines = []
     for name, profile in papers:
         found = findings(config.folder_of(name), profile)
@@ -64,7 +64,19 @@ def summary(papers: Iterable[tuple[str, str]]) -> list[str]:
         if found:
             said = ", ".join(counts)
             lines.append(f"{name}: {said}; see `mergesuite doctor {name} --profile {profile}`")
+        if not any(finding.kind == "error" for finding in found):
+            lines += _price(Jobs(name, profile))
     return lines
+
+
+def _price(jobs: Jobs) -> Iterator[str]:
+    """What a paper costs, where it wants a GPU."""
+    if hours := price.gpu_hours(jobs):
+        digits = float(f"{hours:.2g}")
+        yield (
+            f"{jobs.name}: about {digits:,g} GPU hours in all, if a GPU sustains "
+            f"{price.sustained(jobs) / 1e12:.0f} * 10^12 operations a second; see docs/cluster.md"
+        )
 
 
 def _rows_of(name: str, profile: str | None) -> list[list[str]]:

@@ -261,11 +261,10 @@ class Jobs:
         """What a merge asks a scheduler for; one with the budget of another, as much as that."""
         slug, population = self._parts(subject)
         entry, model = self.paper.methods[slug], self.paper.model_of(subject)
-        if entry.budget_of:
-            entry = self.paper.methods[entry.budget_of]
+        budget = self.paper.methods[entry.budget_of] if entry.budget_of else None
         parents = len(self.paper.parents(population, 0))
         network, data = self._network(model), self.paper.data_of(model)
-        return resources.merge(network, data, entry, parents, device)
+        return resources.merge(network, data, entry, parents, device, budget)
 
     @remembered
     def evaluate_need(self, group: str, device: str) -> resources.Need:

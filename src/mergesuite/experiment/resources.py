@@ -21,10 +21,10 @@ from mergesuite.experiment.settings import Data, Merge, Network
 NETWORKS = {
     r"resnet(\d+)(?:-torch)?": (0.0022, 0.0156),  # a layer of a CIFAR ResNet of width 16
     r"resnet152-mega": (0.45, 3.6),
-    r"xception-mega": (0.2, 22.0),
-    r"densenet121-mega": (0.07, 7.5),
-    r"densenet169-mega": (0.08, 13.0),
-    r"sew-small": (0.002, 0.04),
+    r"xception-mega": (0.09, 22.0),
+    r"densenet121-mega": (0.058, 7.5),
+    r"densenet169-mega": (0.069, 13.0),
+    r"sew-small": (0.0122, 0.16),  # of width 16; as it is, it has width 8
     r"sew-resnet18": (2.3, 11.2),
     r"sew-resnet34": (4.7, 21.4),
     r"sew-resnet18-imagenet": (7.3, 11.7),
@@ -38,6 +38,8 @@ time steps), and 10^6 parameters; `-wN` multiplies both."""
 UNKNOWN = (4.2, 26.0)
 """Of a network that is not listed: ResNet-50 at 224 x 224."""
 BASE_WIDTH = 16
+WIDTHS = {"sew-small": "8"}
+"""Of networks that have another width where none is named."""
 SPLIT = 100_000
 """Images in a split of a data set whose size is not known beforehand."""
 CPU, GPU = 15e9, 1e12
@@ -52,22 +54,29 @@ FILES_MB = 1000
 """Of images in files: what is decoded at a time; beside it a kilobyte for the name of each."""
 SCORED = 100
 """Images that are scored at once on a CPU."""
+TRAINED = 3
+"""Forward passes that an image costs which is trained on; its backward pass is two."""
 ROOM = 3
 """How much longer than estimated a job may take."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one job asks for: `gpu` (0 or 1), `mem_mb` (MB), `runtime` (minutes)."""
+    """What one job asks for: `gpu` (0 or 1), `mem_mb` (MB), `runtime` (minutes).
+
+    `multiply_adds`: what it computes, as if no candidate were rejected early.
+    """
 
     gpu: int
     mem_mb: int
     runtime: int
+    multiply_adds: float
 
 
 def size(build: str) -> tuple[float, float]:
     """10^9 multiply-adds an image, and 10^6 parameters, of the network called `build`."""
     name, _, width = build.partition("-w")
+    width = width or WIDTHS.get(name, "")
     factor = (float(width) / BASE_WIDTH) ** 2 if width.isdecimal() else 1.0
     for pattern, (work, parameters) in NETWORKS.items():
         if match := re.fullmatch(pattern, name):
@@ -90,21 +99,30 @@ def _files(folder: Path) -> int:
 
 
 def train(network: Network, data: Data, recipe: Recipe, device: str) -> Need:
-    """A training: each image forward and backward, as dear as three forward passes."""
-    passes = recipe.epochs * (3 * images(data, "fit") + images(data, "search"))
+    """A training: each image forward and backward."""
+    passes = recipe.epochs * (TRAINED * images(data, "fit") + images(data, "search"))
     # Weights, gradients, the optimiser's state, what is saved; an average is kept and saved.
     copies = 6 + recipe.keep + 2 * len(recipe.averages())
     at_once = recipe.micro_batch or recipe.batch
     return _need(network, data, passes, copies, at_once, device)
 
 
-def merge(network: Network, data: Data, how: Merge, parents: int, device: str) -> Need:
-    """A merge: every candidate on every image of its fitness, as if none were rejected early."""
-    scored = how.fitness.images or images(data, how.fitness.split)
-    if how.fitness.batchnorm == "re-estimate":
-        scored += how.fitness.batchnorm_images
-    passes = scored * (parents + evaluations(how, parents))
-    members = max(parents, int(how.params.get("population", 0)))
+def merge(
+    network: Network, data: Data, how: Merge, parents: int, device: str, budget: Merge | None = None
+) -> Need:
+    """A merge: every candidate on every image of its fitness, as if none were rejected early.
+
+    `budget`: the merge whose number of images it gets.
+    """
+    of = budget or how
+    scored = of.fitness.images or images(data, of.fitness.split)
+    if of.fitness.batchnorm == "re-estimate":
+        scored += of.fitness.batchnorm_images
+    passes = scored * (parents + evaluations(of, parents))
+    if how.use == "train-on":
+        told = how.params.get("epochs", 0) * images(data, "fit")
+        passes = TRAINED * (how.params.get("images") or told or passes)
+    members = max(parents, int(of.params.get("population", 0)))
     return _need(network, data, passes, 4 + 3 * members, SCORED, device)
 
 
@@ -138,8 +156,8 @@ def _need(
     operations = passes * work * 1e9
     gpu = int(device.startswith("cuda") or (device == "auto" and operations / CPU > ON_A_CPU))
     memory = PROCESS_MB + _images_mb(data) + copies * 4 * parameters + batch * ACTIVATIONS_MB * work
-    seconds = operations / (GPU if gpu else CPU)
-    return Need(gpu, 500 * math.ceil(memory / 500), 15 + math.ceil(ROOM * seconds / 60))
+    minutes = 15 + math.ceil(ROOM * operations / (GPU if gpu else CPU) / 60)
+    return Need(gpu, 500 * math.ceil(memory / 500), minutes, operations)
 
 
 def _images_mb(data: Data) -> float:
