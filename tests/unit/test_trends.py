@@ -95,6 +95,28 @@ def test_the_change_is_between_populations_that_are_no_pairs():
     assert math.isnan(table.loc[("repair", "small"), "change"])
 
 
+def test_a_search_that_saw_some_test_images_is_measured_on_these():
+    methods = {**PAPER["methods"]}
+    methods["leaky"] = {**methods["leaky"], "fitness": {"split": "test", "images": 16}}
+    rng = np.random.default_rng(0)
+    right = {
+        (f"{entry}-{population}", seed, "keep"): np.packbits(rng.random(1000) < 0.5 + 0.1 * better)
+        for better, entry in enumerate(("best", "leaky"))
+        for population in ("small", "large")
+        for seed in range(3)
+    }
+    shares = {of: np.unpackbits(bits)[:16].mean() for of, bits in right.items()}
+
+    table = trends(Study(paper(methods=methods), rows(), right)).set_index(["line", "population"])
+
+    expected = [
+        shares["leaky-large", seed, "keep"] - shares["best-large", seed, "keep"]
+        for seed in range(3)
+    ]
+    assert table.loc[("gain", "large"), "difference"] == pytest.approx(np.mean(expected))
+    assert table.loc[("repair", "large"), "n"] == 4  # on all of them
+
+
 def test_one_population_is_no_trend():
     assert trends(Study(paper(), rows(["small"]))).empty
 

@@ -2,6 +2,8 @@
 
 A paper's `trends` name populations that differ by one thing, the width of the network or whether
 statistics lag, and the differences between entries that are followed over them.
+
+A search that saw some test images only is measured on these, as is what it is compared with.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ import pandas as pd
 from mergesuite.core import frames, sealed
 from mergesuite.experiment.statements import Line
 from mergesuite.judge import stats
-from mergesuite.judge.samples import Where, by_replicate, contrast, resolution, samples
-from mergesuite.judge.study import Study
+from mergesuite.judge.samples import Where, by_replicate, resolution, right_of, samples
+from mergesuite.judge.study import Study, seen_images
 
 COLUMNS = (
     "trend", "line", "text", "population", "network", "subject", "batchnorm", "against",
@@ -60,8 +62,17 @@ def read(folder: Path) -> pd.DataFrame:
 
 def pairs(study: Study, line: Line, population: str) -> dict[int, float]:
     """Replicate -> difference in accuracy on test, each side the mean over its searches."""
-    first, second = (by_replicate(samples(study.runs, *side)) for side in _sides(line, population))
+    sides = _sides(line, population)
+    first, second = (by_replicate(samples(study.runs, *side)) for side in sides)
+    if images := _seen(study, line, population):
+        shares = (right_of(study.right, of, where.batchnorm, images) for of, where in sides)
+        first, second = ({r: float(each.mean()) for r, each in of.items()} for of in shares)
     return {r: first[r] - second[r] for r in sorted(first.keys() & second.keys())}
+
+
+def _seen(study: Study, line: Line, population: str) -> int | None:
+    """How many test images a line is measured on, if not on all; without hits on all."""
+    return seen_images(study.paper, f"{line.entry}-{population}") if study.right else None
 
 
 def _sides(line: Line, population: str) -> list[tuple[str, Where]]:
@@ -79,9 +90,9 @@ def _rows(
     start, base = found[0]
     for population, values in found:
         (subject, where), (against, other) = _sides(line, population)
-        unit = resolution(study.runs, subject, where)
-        sides = (samples(study.runs, *side) for side in _sides(line, population))
-        e = contrast(*sides, step=unit).effect
+        seen = _seen(study, line, population)
+        unit = 1 / seen if seen else resolution(study.runs, subject, where)
+        e = stats.t_interval(list(values.values()), resolution=unit)
         moved = stats.welch_difference(list(values.values()), list(base.values()), resolution=unit)
         change = moved if population != start else None
         yield {

@@ -17,8 +17,8 @@ CAPTIONS = {
     "difference over pairs. Below, dots: what those parents give without the method.",
     "trends": "The same differences where one thing changes, such as the width of the network: for "
     "each difference its populations from top to bottom. Small dots: "
-    "replicates; lines: 95 % t interval over pairs; hollow: the search saw test images. All "
-    "are on all test images: a search that saw a part of them has most of its leak there. An "
+    "replicates; lines: 95 % t interval over pairs; hollow: the search saw test images, and "
+    "both sides are measured on those that it saw. An "
     "arrowhead with a number: a mean off the scale; without: an interval that goes on.",
     "leakage": "What a leak is worth. For each search that saw test images, under the BatchNorm "
     "treatment that it optimised: the gain of its twin on held-out images, what the leak adds over "
