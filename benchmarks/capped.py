@@ -30,7 +30,7 @@ from tabulate import tabulate
 from mergesuite.core import frames, provenance
 from mergesuite.data import ondisk
 
-SPLITS = {"fit": 1, "search": 1, "test": 18}
+SPLITS = {"fit": 1, "search": 1, "test": 38}
 """Shares of the images. A split of up to 256 MB is decoded into memory, a larger one to a file."""
 NET = "timm:mobilenetv3_small_050"
 GENERATIONS = 2
@@ -121,7 +121,7 @@ def main() -> None:
         description="The memory of a whole study on a folder of images.",
         epilog="example: python benchmarks/capped.py --images 300",
     )
-    parser.add_argument("--images", type=int, default=8000, help="JPEGs that are made")
+    parser.add_argument("--images", type=int, default=4000, help="JPEGs that are made")
     parser.add_argument("--cap", type=int, default=1024, help="MB that it may take")
     parser.add_argument("--out", type=Path, help="writes capped.csv there")
     options = parser.parse_args()

@@ -2,6 +2,8 @@
 
 import os
 import re
+import weakref
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from PIL import Image
 from mergesuite import data
 from mergesuite.core import imagefiles
 from mergesuite.data import imagenet
+from mergesuite.data.ondisk import OnDisk
+from mergesuite.data.pictures import WHOLE
 from mergesuite.errors import UserError
 from mergesuite.experiment.settings import Data, Other, Preprocess
 from mergesuite.experiment.strict import checked
@@ -79,6 +83,28 @@ def test_images_are_cut_as_preprocess_says(tmp_path: Path):
     images = data.load(f"folder:{tmp_path}", preprocess=cut).fit.images
     assert images.shape == (2, 3, 10, 10)
     assert images.min() == 255  # the white square, 10 pixels wide after scaling, and nothing else
+
+
+def test_images_are_not_held_twice_while_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    top = paint(tmp_path / "top", ["cat", "dog"], 100)
+    splits = data.load(f"folder:{top}", sizes={"fit": 140})
+    pictures = splits.pictures("fit")
+    assert isinstance(pictures, OnDisk)
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def batches(indexes: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        for index in indexes:
+            assert not any(batch() is not None for batch in alive[:-1])
+            part = torch.stack([pictures.decoded(int(i), WHOLE) for i in index])
+            alive.append(weakref.ref(part))
+            yield part
+
+    expected = torch.cat(list(pictures.all()))
+    monkeypatch.setattr(pictures, "batches", batches)
+    assert torch.equal(torch.from_numpy(pictures.whole()), expected)
+    assert len(alive) == 3  # of 64, 64 and 12
 
 
 def test_means_that_are_given_are_taken_and_others_measured(tmp_path: Path):

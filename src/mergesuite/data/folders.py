@@ -12,7 +12,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mergesuite.core import imagefiles
 from mergesuite.core.portable import permutation
@@ -118,7 +117,7 @@ def _split(
         return OnDisk(folder, names[chosen], labels[chosen], cut)
 
     def read(chosen: np.ndarray) -> np.ndarray:
-        return torch.cat(list(pictures(chosen).all())).numpy()
+        return pictures(chosen).whole()
 
     return LazySplit(labels, indices, read, pictures)
 

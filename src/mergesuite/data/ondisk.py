@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from mergesuite.core.runtime import give_back_memory
 from mergesuite.data.decode import Cut, picture
 from mergesuite.data.pictures import WHOLE, View, box
 from mergesuite.errors import MachineError, UserError
@@ -96,6 +97,16 @@ class OnDisk:
     def all(self) -> Iterator[Tensor]:
         """Every image as it is evaluated, in batches of `BATCH`."""
         return self.batches(torch.arange(len(self)).split(BATCH))
+
+    def whole(self) -> np.ndarray:
+        """The same as uint8 `(n, 3, h, w)`: the memory of all of them, and of one batch beside."""
+        images = np.empty(self.shape, dtype=np.uint8)
+        at = 0
+        for part in self.all():
+            images[at : at + len(part)] = part.numpy()
+            at += len(part)
+        give_back_memory()  # files of many sizes leave gaps in what is kept
+        return images
 
     def decoded(self, index: int, view: View) -> Tensor:
         """Image `index` as `view` shows it, uint8 `(3, h, w)`, decoded by this process."""
