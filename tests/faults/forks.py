@@ -100,7 +100,7 @@ def merge(method, files):
     ]  # fmt: skip
 
 
-CLOCK = ("seconds", "peak_mb", "seal")
+CLOCK = ("seconds", "cpu_seconds", "peak_mb", "seal")
 
 
 def contents(folder):

@@ -99,13 +99,24 @@ def test_a_state_that_there_is_no_memory_for_is_not_thrown_away(tmp_path, monkey
         store.load_state(tmp_path / "state.pt", "k")
 
 
-def test_peak_memory_is_that_of_interrupted_processes_too():
+def test_peak_memory_and_processor_time_are_those_of_interrupted_processes_too():
     first = Meter()
     state = first.state()
     state["peak_mb"]["cpu"] += 1000
+    state["cpu_seconds"] += 1000
     again = Meter()
     again.restore(state)
     assert again.peak_mb(torch.device("cpu")) >= state["peak_mb"]["cpu"]
+    assert state["cpu_seconds"] <= again.cpu_seconds < state["cpu_seconds"] + 1
+
+
+def test_processor_time_is_not_the_time_that_passes_and_counts_child_processes():
+    meter = Meter()
+    time.sleep(0.3)
+    assert meter.cpu_seconds < 0.2 < meter.seconds
+    work = "import time\nwhile time.process_time() < 0.5: pass"
+    subprocess.run([sys.executable, "-c", work], check=True)
+    assert meter.cpu_seconds > 0.5
 
 
 def test_a_new_paper_is_there_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -74,6 +74,17 @@ def test_the_numbers_come_back_from_the_csv(written):
     assert table.loc[("mega-pair", "keep"), "test_sd"] == pytest.approx(values.std())
 
 
+def test_the_processor_time_of_all_runs_is_summed_up_by_stage(written):
+    runs = fixture.runs()
+    spent = runs[runs["metric"] == "cpu_seconds"].groupby("kind")["value"].sum() / 3600
+    (note,) = [n for n in written[0]["cost"].notes if n.startswith(tables.IN_ALL)]
+    assert f"training {spent['parent']:.2g}, merging {spent['merged']:.2g}," in note
+    older = runs[runs["metric"] != "cpu_seconds"]
+    paper = spec.Paper.model_validate({k: v for k, v in fixture.SPEC.items() if k != "profiles"})
+    made = tables.cost(paper, older)
+    assert not [n for n in made.notes if n.startswith(tables.IN_ALL)]
+
+
 def test_one_value_has_no_spread():
     assert wording.spread([0.5]) == "50.00"
     assert wording.spread([]) == wording.NOTHING

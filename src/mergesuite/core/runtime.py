@@ -111,8 +111,16 @@ def give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def _cpu_seconds() -> float:
+    """Processor time of this process and of its children that have ended."""
+    own, ended = (
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
+
+
 class Meter:
-    """Counts what a run costs: images forward and backward, evaluations, seconds, memory.
+    """Counts what a run costs: images forward and backward, evaluations, time, memory.
 
     `images_asked` is what the evaluations asked for would have taken with nothing left out: unlike
     `forward_images` it does not depend on how early candidates happened to be rejected.
@@ -127,9 +135,9 @@ class Meter:
             "evaluations_asked": 0,
             "evaluations_computed": 0,
         }
-        self._seconds = 0.0
+        self._seconds = self._cpu_seconds = 0.0
         self._before = {"cpu": 0.0, "cuda": 0.0}
-        self._start = time.perf_counter()
+        self._start, self._cpu_start = time.perf_counter(), _cpu_seconds()
 
     def add(self, **counts: int) -> None:
         """Add to the counts by name."""
@@ -141,16 +149,26 @@ class Meter:
         """Wall time in this and in resumed processes."""
         return self._seconds + time.perf_counter() - self._start
 
+    @property
+    def cpu_seconds(self) -> float:
+        """The same of processor time: all threads, and child processes that have ended."""
+        return self._cpu_seconds + _cpu_seconds() - self._cpu_start
+
     def state(self) -> dict[str, Any]:
-        """Counts, seconds and peak memory so far."""
-        return {"cost": dict(self.cost), "seconds": self.seconds, "peak_mb": self._peaks()}
+        """Counts, time and peak memory so far."""
+        return {
+            "cost": dict(self.cost),
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "peak_mb": self._peaks(),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on counting from `state`."""
         self.cost = dict(state["cost"])
-        self._seconds = state["seconds"]
+        self._seconds, self._cpu_seconds = state["seconds"], state["cpu_seconds"]
         self._before = dict(state["peak_mb"])
-        self._start = time.perf_counter()
+        self._start, self._cpu_start = time.perf_counter(), _cpu_seconds()
 
     def peak_mb(self, where: torch.device) -> float:
         """Most memory held so far in MB, in this or in resumed processes.

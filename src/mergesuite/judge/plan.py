@@ -171,7 +171,9 @@ def of_results(paper: str, profile: str, results: Path) -> pd.DataFrame:
     jobs = Jobs(paper, profile, str(results))
     verdicts = compare.read(Path(jobs.folder))
     runs = collect.measured(jobs)
-    timed = runs[runs["metric"] == "seconds"].groupby("subject")["value"].mean()
+    # Older runs know their wall time only.
+    clock = "cpu_seconds" if (runs["metric"] == "cpu_seconds").any() else "seconds"
+    timed = runs[runs["metric"] == clock].groupby("subject")["value"].mean()
     on_test = runs[(runs["split"] == "test") & (runs["metric"] == "accuracy")]["n"]
     seconds = {str(subject): float(value) for subject, value in timed.items()}
     images = int(on_test.max())

@@ -87,7 +87,7 @@ EXCERPTS = {
         ),
     ),
     "cost": Excerpt(
-        ("subject", "n", "evaluations", "forward images", "backward images", "seconds"),
+        ("subject", "n", "evaluations", "forward images", "backward images", "CPU seconds"),
         notes=("Mean ± standard deviation over n replicates, of one search or training each.",),
     ),
 }  # fmt: skip

@@ -7,7 +7,7 @@ a row whose search saw test images carries a dagger, which the note below explai
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from mergesuite.report.wording import (
 
 NAMES = ("results", "reported", "controls", "leakage", "selection", "cost")
 ENDS = ("", "_low", "_high")
+IN_ALL = "CPU hours of all runs"
 SD_NOTE = (
     "Accuracies in per cent, mean ± standard deviation over n replicates (models: training seeds); "
     "of several searches for the same parents the mean counts."
@@ -141,6 +142,7 @@ def cost(paper: spec.Paper, runs: pd.DataFrame) -> Table:
         "forward_images": "forward images",
         "backward_images": "backward images",
         "seconds": "seconds",
+        "cpu_seconds": "CPU seconds",
         "peak_mb": "peak MB",
     }
     numbers, shown = [], []
@@ -161,10 +163,25 @@ def cost(paper: spec.Paper, runs: pd.DataFrame) -> Table:
     notes = [
         "Mean ± standard deviation over n replicates, of one search each; no ± where all cost the "
         "same. Evaluations are candidates whose fitness was asked for; computed are those that "
-        "were not known before."
+        "were not known before.",
+        *_in_all(runs),
     ]
     caption = "What a result costs, searches and trainings alike."
     return _table("cost", caption, numbers, shown, notes, _any_leaky(numbers))
+
+
+def _in_all(runs: pd.DataFrame) -> Iterator[str]:
+    """What the stages took together, where their runs know it."""
+    trained = runs["kind"] == "parent"
+    stages = {
+        "training": runs[trained & (runs["metric"] == "cpu_seconds")],
+        "merging": runs[~trained & (runs["metric"] == "cpu_seconds")],
+        "measuring": runs[runs["metric"] == "measuring_cpu_seconds"],
+    }
+    if all(len(part) for part in stages.values()):
+        hours = {stage: part["value"].sum() / 3600 for stage, part in stages.items()}
+        said = ", ".join(f"{stage} {spent:.2g}" for stage, spent in hours.items())
+        yield f"{IN_ALL}: {said}; together {sum(hours.values()):.2g}."
 
 
 def _subjects(paper: spec.Paper, runs: pd.DataFrame) -> list[tuple[str, str, dict[str, Any]]]:

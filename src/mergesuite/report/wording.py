@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from mergesuite.stages.columns import COSTS
+from mergesuite.stages.columns import CLOCK, COSTS
 
 MINUS, TIMES = "\u2212", "\u00d7"
 NOTHING = "\u2013"
@@ -30,7 +30,7 @@ def number(value: Any, metric: str = "accuracy", sign: bool = False) -> str:
     if metric == "accuracy":
         text = f"{100 * value:{plus}.2f}"
     elif metric in COSTS:
-        digits = 1 if metric in ("seconds", "peak_mb") and abs(value) < 100 else 0
+        digits = 1 if metric in CLOCK and abs(value) < 100 else 0
         text = f"{value:{plus},.{digits}f}"
     else:
         text = f"{value:{plus}.3f}"

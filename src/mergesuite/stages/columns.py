@@ -13,8 +13,12 @@ COSTS = (
     "forward_images",
     "backward_images",
     "seconds",
+    "cpu_seconds",
     "peak_mb",
+    "measuring_cpu_seconds",
 )
+CLOCK = ("seconds", "cpu_seconds", "peak_mb", "measuring_cpu_seconds")
+"""Those that are the machine's and differ from run to run."""
 
 FITNESS_GAIN = "fitness_gain"
 """Gain of a search's result over its best parent as the search itself counted it."""

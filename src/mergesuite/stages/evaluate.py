@@ -115,13 +115,9 @@ def _measured(
     mixed: Sequence[Path],
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Rows and packed hits of one run: see `measure`."""
+    meter = runtime.Meter()
     networks, rule = members.members_of(folder / record.WEIGHTS)
     parents = [problem.load(path) for path in mixed]
-    cost = {**done["cost"], "seconds": done["seconds"], "peak_mb": done["peak_mb"]}
-    costs = [
-        {"batchnorm": "-", "metric": k, "split": "-", "value": v, "n": 1, "members": len(networks)}
-        for k, v in cost.items()
-    ]
     common = {
         **named,
         "kind": done["kind"],
@@ -136,6 +132,12 @@ def _measured(
     }
     rows, right = measure(outputs, networks, rule, parents)
     packed = {treatment: np.packbits(bits.numpy()) for treatment, bits in right.items()}
+    cost = done["cost"] | {name: done[name] for name in ("seconds", "cpu_seconds", "peak_mb")}
+    cost["measuring_cpu_seconds"] = round(meter.cpu_seconds, 3)
+    costs = [
+        {"batchnorm": "-", "metric": k, "split": "-", "value": v, "n": 1, "members": len(networks)}
+        for k, v in cost.items()
+    ]
     return [{**common, **row} for row in [*rows, *costs, *_fitness(done)]], packed
 
 

@@ -157,6 +157,7 @@ class Run:
             "code": self.code,
             "cost": dict(meter.cost),
             "seconds": round(meter.seconds, 3),
+            "cpu_seconds": round(meter.cpu_seconds, 3),
             "peak_mb": round(meter.peak_mb(self.device), 1),
             "weights": dict(self.weights),
             "files": dict(self.files),
