@@ -72,7 +72,7 @@ def test_merging_says_its_accuracy_and_evaluating_what_leaked(folder, capsys):
         for row in outcome._rows(folder / "m.csv")
         if (row["metric"], row["split"]) == ("accuracy", "test")
     }
-    assert re.search(rf"^leak \*\s+0\s+{value['leak', 'keep']:.4f}", said, re.M)
+    assert re.search(rf"^leak {outcome.LEAK}\s+0\s+{value['leak', 'keep']:.4f}", said, re.M)
     assert re.search(rf"^clean\s+0\s+{value['clean', 'keep']:.4f}", said, re.M)
     assert re.search(rf"^net0\s+0\s+{value['net0', 'keep']:.4f}\s+-", said, re.M)
     assert outcome.LEAK_NOTE in said

@@ -11,11 +11,10 @@ from typing import Any
 from tabulate import tabulate
 
 from mergesuite.core import sealed
+from mergesuite.report.wording import LEAK, LEAK_NOTE
 
 TREATMENTS = ("keep", "average", "re-estimate")
 """Of BatchNorm statistics, in the order of the columns."""
-LEAK = "*"
-LEAK_NOTE = f"{LEAK} the search may have seen test images"
 
 
 def of_run(folder: Path) -> Iterator[str]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 from typing import Any
-
-import pandas as pd
 
 from mergesuite.stages.columns import CLOCK, COSTS
 
@@ -41,10 +40,10 @@ def spread(values: list[float], metric: str = "accuracy") -> str:
     """Mean ± sd; the mean alone where there is one value."""
     if not values:
         return NOTHING
-    column = pd.Series(values, dtype=float)
-    if len(column) == 1:
-        return number(float(column.mean()), metric)
-    return f"{number(float(column.mean()), metric)} ± {number(float(column.std()), metric)}"
+    mean = statistics.fmean(values)
+    if len(values) == 1:
+        return number(mean, metric)
+    return f"{number(mean, metric)} ± {number(statistics.stdev(values), metric)}"
 
 
 def interval(mean: Any, low: Any, high: Any, metric: str = "accuracy") -> str:
