@@ -81,12 +81,18 @@ class Splits:
         """int64 `(n,)`; no image is read."""
         return torch.from_numpy(self.source.splits[split].labels[self._rows[split]])
 
-    def pictures(self, split: str) -> Pictures:
-        """The images of a split batch by batch: from memory, or decoded from files."""
-        lazy = self.source.splits[split]
+    def pictures(self, split: str, leave_out: tuple[int, int] = (0, 0)) -> Pictures:
+        """The images of a split batch by batch: from memory, or decoded from files.
+
+        `leave_out`: `(i, k)` is without the i-th image of every k, counted from 1.
+        """
+        part, parts = leave_out
+        rows, lazy = self._rows[split], self.source.splits[split]
+        kept = np.arange(len(rows)) % parts != part - 1 if parts else slice(None)
         if lazy.pictures is not None:
-            return lazy.pictures(self._rows[split])
-        return InMemory(*getattr(self, split))
+            return lazy.pictures(rows[kept])
+        images, labels = getattr(self, split)
+        return InMemory(images[kept], labels[kept])
 
     def scored(self, split: str, count: int | None = None) -> Images:
         """The first `count` images of a split (None: all) to score networks on, again and again.

@@ -75,6 +75,14 @@ class Recipe(Strict):
     cutmix: float = Field(
         0.0, ge=0, description="the same for CutMix; with mixup one or the other, evenly"
     )
+    step_weights: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        (), description="spiking networks: the loss is the mean, weighted so, of the losses of the "
+        "time steps, and not the loss of their mean"
+    )  # fmt: skip
+    leave_out: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = Field(
+        (0, 0), description="i k: train without part i of the k that the fit images make, image "
+        "after image in turn; 0 0: on all"
+    )  # fmt: skip
 
     augment: Literal["none", "crop-flip", "crop", "flip", "resized-crop", "resized-crop-flip"] = (
         Field(
@@ -138,6 +146,15 @@ class Recipe(Strict):
             0 < self.micro_batch < LEAST_MICRO_BATCH or self.micro_batch > self.batch,
             f"micro_batch is 0, or {LEAST_MICRO_BATCH} at least and batch at most",
         )
+        yield (
+            bool(self.step_weights) and (not sum(self.step_weights) or self.mixes()),
+            "step_weights are not all 0, and go with neither mixup nor cutmix",
+        )
+        part, parts = self.leave_out
+        yield (
+            self.leave_out != (0, 0) and not (1 <= part <= parts and parts > 1),
+            "leave_out names a part from 1 on and their number, 2 or more: e.g. 2 5",
+        )
         yield self.crop_scale[0] > self.crop_scale[1], "crop_scale: the lesser share comes first"
         yield self.result == "ema" and not self.ema, "result: ema needs ema, e.g. 0.999"
         yield self.result == "swa" and not self.swa_start, "result: swa needs swa_start"
@@ -151,6 +168,10 @@ class Recipe(Strict):
             for key, value in dump(self).items()
             if key in FIRST or getattr(self, key) != fields[key].default
         }
+
+    def mixes(self) -> bool:
+        """Whether images are mixed with others."""
+        return bool(self.mixup or self.cutmix)
 
     def kept_epochs(self) -> list[int]:
         """Numbers (from 1) of the epochs whose weights are kept, the last one included."""

@@ -182,15 +182,19 @@ class SewResNet(nn.Module):
         self.fc = nn.Linear(inputs, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits. The only place where neuron states are reset."""
+        """Logits."""
+        return self.each_step(x).mean(0)
+
+    def each_step(self, x: Tensor) -> Tensor:
+        """Logits `[steps, n, classes]`. The only place where neuron states are reset."""
         self._reset()
         # The image is the same in every step, and so is its convolution.
         current = self.conv1(x)
         if self.step_mode == "m":
             logits = self._after_stem(current.repeat(self.steps, 1, 1, 1))
-            logits = logits.unflatten(0, (self.steps, -1)).mean(0)
+            logits = logits.unflatten(0, (self.steps, -1))
         else:
-            logits = torch.stack([self._after_stem(current) for _ in range(self.steps)]).mean(0)
+            logits = torch.stack([self._after_stem(current) for _ in range(self.steps)])
         # Again, so that no state keeps the graph of this pass alive or blocks a deep copy.
         self._reset()
         return logits

@@ -52,9 +52,12 @@ class Problem:
         """A digest of what the data set's files hold; the same on every machine."""
         return self._splits.content
 
-    def pictures(self, split: str) -> Pictures:
-        """The images of a split to train on, batch by batch; from memory they are on the device."""
-        found = self._splits.pictures(split)
+    def pictures(self, split: str, leave_out: tuple[int, int] = (0, 0)) -> Pictures:
+        """The images of a split to train on, batch by batch; from memory they are on the device.
+
+        `leave_out`: see `data.Splits.pictures`.
+        """
+        found = self._splits.pictures(split, leave_out)
         if isinstance(found, InMemory):
             return InMemory(found.images.to(self.device), found.labels)
         return found

@@ -81,7 +81,7 @@ def _train(
     module = problem.network(this.seed)
     if origin:
         _start_from(module, Path(origin["path"]))
-    fit = problem.pictures("fit")
+    fit = problem.pictures("fit", recipe.leave_out)
     trainer = Trainer(
         module, recipe, fit,
         normalise=problem.normalise, stream=("train", this.seed), meter=meter, ranks=group,

@@ -128,14 +128,26 @@ class Trainer:
         """
         with self._dropout(seen.piece, epoch):
             logits = self.updates.forward(seen.inputs)
-        smoothing = self.recipe.label_smoothing
-        loss = seen.share * F.cross_entropy(logits, seen.labels, label_smoothing=smoothing)
+        loss = seen.share * self._loss(logits, seen.labels)
         if seen.others is not None:
-            other = F.cross_entropy(logits, seen.others, label_smoothing=smoothing)
-            loss = loss + (1 - seen.share) * other
+            loss = loss + (1 - seen.share) * self._loss(logits, seen.others)
         self.updates.backward(loss, seen.piece.size / size)
-        hits = (logits.detach().argmax(1) == seen.labels).sum()
+        scores = logits.detach().mean(0) if self.recipe.step_weights else logits.detach()
+        hits = (scores.argmax(1) == seen.labels).sum()
         return torch.stack([loss.detach().float() * seen.piece.size, hits.float()])
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean cross-entropy; with `step_weights` that of the time steps, each by its weight.
+
+        Source of the latter: CADE's `finetune_hyperparameter/utils/tools/functions.py`,
+        `cal_loss_with_ratio`.
+        """
+        smoothing, weights = self.recipe.label_smoothing, self.recipe.step_weights
+        if not weights:
+            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        each = [F.cross_entropy(step, labels, label_smoothing=smoothing) for step in logits]
+        weighted = [weight * loss for weight, loss in zip(weights, each, strict=True)]
+        return torch.stack(weighted).sum() / sum(weights)
 
     def _dropout(self, piece: Piece, epoch: int) -> contextlib.AbstractContextManager[None]:
         """The draws of a micro-batch are its own: the one before may be in another process."""

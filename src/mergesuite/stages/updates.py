@@ -7,7 +7,8 @@ processes, each with as many passes as the others, and a short batch has no piec
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,7 @@ class Updates:
                 f"micro_batch to {recipe.batch // ranks.size} or less (--set micro_batch=...)"
             )
         self._module, self._recipe, self._ranks = module, recipe, ranks
+        self._each_step = _each_step(module, recipe) if recipe.step_weights else None
         self._parameters = list(module.parameters())
         self.optimiser = make_optimiser(module, recipe)
         self._half = None if recipe.precision == "float32" else getattr(torch, recipe.precision)
@@ -80,11 +82,14 @@ class Updates:
             self._statistics.begin()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The logits `(n, classes)` of `inputs`, in float32 whatever they were computed in."""
+        """The logits `(n, classes)` of `inputs`, in float32 whatever they were computed in.
+
+        With `step_weights` `(steps, n, classes)`, those of each time step.
+        """
         with torch.autocast(
             self._device.type, self._half or torch.bfloat16, enabled=self._half is not None
         ):
-            logits = self._module(inputs)
+            logits = self._each_step(inputs) if self._each_step else self._module(inputs)
         return logits.float() if self._half else logits
 
     def backward(self, loss: Tensor, share: float) -> None:
@@ -129,6 +134,19 @@ class Updates:
         """Continue exactly where `state` was taken."""
         self.optimiser.load_state_dict(state["optimiser"])
         self._scaler.load_state_dict(state["scaler"])
+
+
+def _each_step(module: nn.Module, recipe: Recipe) -> Callable[[Tensor], Tensor]:
+    """What gives the logits of every time step.
+
+    Raises:
+        UserError: the network has other time steps than the recipe has weights, or none.
+    """
+    steps, asked = getattr(module, "steps", 0), len(recipe.step_weights)
+    if steps != asked:
+        there = f"it has {steps} time steps" if steps else "it is no spiking network"
+        raise UserError(f"step_weights has {asked} weights for the steps of a network, and {there}")
+    return cast("Any", module).each_step
 
 
 class SharedStatistics:
