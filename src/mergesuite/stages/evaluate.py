@@ -15,7 +15,7 @@ from mergesuite.core.progress import log
 from mergesuite.errors import UserError
 from mergesuite.experiment.settings import Data, Network, Other
 from mergesuite.stages import hits, members, record
-from mergesuite.stages.columns import COLUMNS, FITNESS_GAIN
+from mergesuite.stages.columns import CLOCK, COLUMNS, FITNESS_GAIN
 from mergesuite.stages.measure import Outputs, measure
 from mergesuite.stages.problem import Problem
 
@@ -132,7 +132,8 @@ def _measured(
     }
     rows, right = measure(outputs, networks, rule, parents)
     packed = {treatment: np.packbits(bits.numpy()) for treatment, bits in right.items()}
-    cost = done["cost"] | {name: done[name] for name in ("seconds", "cpu_seconds", "peak_mb")}
+    # A run of an older version lacks its processor time.
+    cost = done["cost"] | {name: done[name] for name in CLOCK if name in done}
     cost["measuring_cpu_seconds"] = round(meter.cpu_seconds, 3)
     costs = [
         {"batchnorm": "-", "metric": k, "split": "-", "value": v, "n": 1, "members": len(networks)}
