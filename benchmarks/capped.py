@@ -1,6 +1,7 @@
-"""A whole study on a folder of images that is larger than the memory it may use.
+r"""A whole study on a folder of images that is larger than the memory it may use.
 
-    python benchmarks/capped.py --out docs
+    systemd-run --user --scope -p MemoryMax=1G -p MemorySwapMax=0 \
+        python benchmarks/capped.py --out docs
 
 JPEGs of mixed sizes are made. Then the workflow trains two networks on them at 224 x 224 pixels,
 merges with the methods of all four papers and with every control, measures and reports, as
@@ -8,6 +9,9 @@ merges with the methods of all four papers and with every control, measures and 
 it has started is watched together, daemons too: their proportional set size (PSS), in which memory
 that several share counts once, and mapped pages of decoded images count too. The script fails if it
 was more than `--cap`. Generations are few: what is shown is memory, and not what the methods reach.
+
+Where the kernel sets a limit (a memory cgroup, as above), the study has ended under it, and this
+script and the system's cache of the files that it reads were under it too.
 """
 
 from __future__ import annotations
@@ -21,17 +25,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-import folders
+import memory
 import pandas as pd
+import photographs
 import planning
 import yaml
 from tabulate import tabulate
 
 from mergesuite.core import frames, provenance
-from mergesuite.data import ondisk
 
-SPLITS = {"fit": 1, "search": 1, "test": 38}
-"""Shares of the images. A split of up to 256 MB is decoded into memory, a larger one to a file."""
+SCORED = 200
+"""Images of the splits fit and search."""
+SIDES = (450, 750)
+"""Pixels on a side of the JPEGs: together larger than the memory, as are their decoded pixels."""
 NET = "timm:mobilenetv3_small_050"
 GENERATIONS = 2
 SAVING = {"MERGESUITE_FORK": "no", "MALLOC_MMAP_THRESHOLD_": "1000000"}
@@ -108,7 +114,7 @@ def run(folder: Path) -> dict[str, Any]:
     mark = f"MERGESUITE_STUDY={folder}"
     environment = os.environ | SAVING | {"MERGESUITE_STUDY": str(folder)}
     workflow = subprocess.Popen(["snakemake", *words], cwd=folder, env=environment)
-    with folders.Watch(lambda: folders.marked(mark)) as watch:
+    with memory.Watch(lambda: memory.marked(mark)) as watch:
         failed = workflow.wait()
     if failed or not (folder / "results/full/report/index.html").is_file():
         raise SystemExit("the study failed")
@@ -121,26 +127,27 @@ def main() -> None:
         description="The memory of a whole study on a folder of images.",
         epilog="example: python benchmarks/capped.py --images 300",
     )
-    parser.add_argument("--images", type=int, default=4000, help="JPEGs that are made")
+    parser.add_argument("--images", type=int, default=7200, help="JPEGs of the split test")
     parser.add_argument("--cap", type=int, default=1024, help="MB that it may take")
     parser.add_argument("--out", type=Path, help="writes capped.csv there")
     options = parser.parse_args()
-    head, dirty = provenance.commit()
+    (head, dirty), limit = provenance.commit(), memory.limit()
     with tempfile.TemporaryDirectory() as scratch:
         cache, images, work = (Path(scratch) / name for name in ("cache", "images", "work"))
         os.environ["MERGESUITE_CACHE"] = str(cache)
-        folders.make(images, options.images, SPLITS)
+        splits = {"fit": SCORED, "search": SCORED, "test": options.images}
+        photographs.make(images, splits, SIDES)
         work.mkdir()
-        study(work, images, min(200, options.images // 10))
+        study(work, images, SCORED)
         row = run(work)
         runs = pd.read_csv(work / "results/full/folder/runs.csv", usecols=["subject"])
         row |= {
             "cap_mb": options.cap,
             "decoded_mb": round(_bytes(cache) / 2**20),
             "folder_mb": round(_bytes(images) / 2**20),
-            "images": options.images,
+            "images": sum(splits.values()),
+            "limit_mb": limit and limit >> 20,
             "results": runs["subject"].nunique(),
-            "workers": ondisk.workers(),
             "commit": head + ("+" if dirty else ""),
             "device": provenance.processor(),
             "torch": provenance.versions()["torch"],

@@ -16,22 +16,20 @@ the proportional set size (PSS) of it and its workers together.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import multiprocessing
 import os
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import memory
+import photographs
 import torch
-from PIL import Image
 from tabulate import tabulate
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -48,7 +46,6 @@ from mergesuite.experiment.settings import Preprocess
 from mergesuite.fitness import Evaluator
 from mergesuite.weights import WeightSpace
 
-CLASSES = 10
 BATCH = 64
 CUT = Preprocess.model_validate({"resize": imagenet.RESIZE, "crop": imagenet.CROP})
 TRAINING = View(scale=(0.08, 1.0), stream=("benchmark",))
@@ -62,27 +59,9 @@ CAP = 1 << 30
 Row = dict[str, Any]
 
 
-SCORED = {"fit": 1, "search": 8, "test": 1}
-"""Tenths of the images that go to each split, where most are scored on."""
-
-
-def make(folder: Path, count: int, splits: dict[str, int] = SCORED) -> None:
-    """`count` JPEGs of the sizes and the weight that photographs of ImageNet have.
-
-    The classes differ in one colour, so that a network can learn them.
-    """
-    rng = np.random.default_rng(11)
-    for split, tenths in splits.items():
-        for label in range(CLASSES):
-            (folder / split / str(label)).mkdir(parents=True, exist_ok=True)
-        for number in tqdm(range(count * tenths // 10), f"making {split}", leave=False):
-            height, width = rng.integers(300, 550, 2)
-            coarse = rng.integers(0, 200, (height // 16, width // 16, 3), dtype=np.uint8)
-            coarse[..., number % 3] += np.uint8(number % CLASSES * 6)
-            smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-            pixels = np.asarray(smooth).astype(np.int16) + rng.integers(-24, 25, (height, width, 1))
-            file = folder / split / str(number % CLASSES) / f"{number:06}.jpg"
-            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, quality=88)
+def splits(count: int) -> dict[str, int]:
+    """Images of each split, where most of `count` are scored on."""
+    return {"fit": count // 10, "search": count * 8 // 10, "test": count // 10}
 
 
 def theirs(folder: Path, training: bool, workers: int) -> Iterator[Tensor]:
@@ -167,12 +146,12 @@ def speed(folder: Path, turns: int, workers: int) -> list[Row]:
 def score(folder: Path) -> Row:
     """Score a population on every search image; runs in a process of its own."""
     runtime.settle()
-    with Watch() as watch:
+    with memory.Watch() as watch:
         start = time.perf_counter()
         splits = data.load(f"folder:{folder}", preprocess=CUT)
         images = splits.scored("search")
         decoded = time.perf_counter()
-        module = models.build(NET, CLASSES, streams.generator("net"))
+        module = models.build(NET, photographs.CLASSES, streams.generator("net"))
         space = WeightSpace(module)
         evaluator = Evaluator(
             module, space, images, splits.labels("search"), imagenet.MEAN, imagenet.STD
@@ -191,63 +170,7 @@ def score(folder: Path) -> Row:
     }
 
 
-class Watch:
-    """The most memory that processes hold together, looked at all the time."""
-
-    def __init__(self, processes: Callable[[], Iterable[int]] | None = None) -> None:
-        """Of `processes()`; by default of this one and all that it has started."""
-        self._processes = processes or (lambda: family(os.getpid()))
-
-    def __enter__(self) -> Watch:
-        """Start to look."""
-        self.peak, self._ended = 0, threading.Event()
-        self._thread = threading.Thread(target=self._look)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        """Look for the last time."""
-        self._ended.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._ended.wait(0.1):
-            self.peak = max(self.peak, sum(map(pss, self._processes())))
-
-
-def family(pid: int) -> list[int]:
-    """A process and all that it has started."""
-    try:
-        tasks = Path(f"/proc/{pid}/task").iterdir()
-        children = [int(c) for t in tasks for c in (t / "children").read_text().split()]
-    except OSError:
-        return []
-    return [pid, *(other for child in children for other in family(child))]
-
-
-def marked(word: str) -> list[int]:
-    """Every process that was started with the environment variable `word`, whoever its parent is.
-
-    A daemon is nobody's child, and would be missed in a `family`.
-    """
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if word.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-    return found
-
-
-def pss(pid: int) -> int:
-    """Bytes that a process holds; what several share is divided among them."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-
-
-def memory(folder: Path) -> Row:
+def watched(folder: Path) -> Row:
     """The last line of the table.
 
     Raises:
@@ -294,7 +217,7 @@ def main() -> None:
         os.environ["MERGESUITE_CACHE"] = f"{scratch}/cache"
         folder = options.folder or Path(scratch) / "images"
         if not options.folder:
-            make(folder, options.images)
+            photographs.make(folder, splits(options.images))
         files = [file for file in folder.rglob("*") if file.is_file()]
         origin = {
             "images": len(files),
@@ -305,7 +228,7 @@ def main() -> None:
             "torch": provenance.versions()["torch"],
         }
         rows = speed(folder / "search", options.turns, ondisk.workers())
-        rows.append(memory(folder))
+        rows.append(watched(folder))
     columns = list(dict.fromkeys(key for row in rows for key in row))
     store.write_rows(options.out / "folders.csv", [{**row, **origin} for row in rows], columns)
     print(table(rows))

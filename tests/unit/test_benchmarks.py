@@ -218,7 +218,7 @@ def test_the_benchmark_of_folders_keeps_to_its_cap(tmp_path):
 
 def test_pixels_that_differ_from_torchvisions_end_the_benchmark(tmp_path, monkeypatch):
     script = benchmark("folders")
-    script.make(tmp_path, 100)
+    script.photographs.make(tmp_path, script.splits(100))
     monkeypatch.setenv("MERGESUITE_WORKERS", "0")
     monkeypatch.setenv("MERGESUITE_CACHE", str(tmp_path / "cache"))
     assert script.check(tmp_path / "search", 0) < 1e-5

@@ -96,8 +96,10 @@ def _keep_memory() -> None:
     """Let glibc reuse activations instead of giving them back to the system after every batch.
 
     Fetching activations anew costs a tenth to a half of an evaluation on a CPU. Other C libraries
-    lack `mallopt` or ignore it.
+    lack `mallopt` or ignore it. What the user has told the C library stays as it is.
     """
+    if any(name in os.environ for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")):
+        return
     trim_threshold, mmap_threshold = -1, -3  # malloc.h
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
