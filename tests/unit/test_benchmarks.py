@@ -217,6 +217,7 @@ def test_the_benchmark_of_folders_keeps_to_its_cap(tmp_path):
 
 
 def test_pixels_that_differ_from_torchvisions_end_the_benchmark(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
     script = benchmark("folders")
     script.photographs.make(tmp_path, script.splits(100))
     monkeypatch.setenv("MERGESUITE_WORKERS", "0")
