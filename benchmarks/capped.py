@@ -54,7 +54,7 @@ models:
     build: "{net}"
     seeds: 2
     recipe:
-      {{optimiser: adam, lr: 0.003, epochs: 6, keep: 6, batch: 50, micro_batch: 10,
+      {{optimiser: adam, lr: 0.003, epochs: 6, keep: 6, batch: 50, micro_batch: 5,
         augment: resized-crop-flip}}
 populations:
   pair: {{model: net, take: 2, entries: [mega, average, interpolation, ens-logits]}}
@@ -75,7 +75,7 @@ methods:
     fitness: {{like: held-out}}
     params: {{points: 5}}
   swa: {{use: swa, populations: [ending]}}
-  train-on: {{params: {{batch: 10}}}}
+  train-on: {{params: {{batch: 5}}}}
   lawa: {{use: lawa, populations: [ending], fitness: {{like: held-out}}}}
 controls: {{budget_of: darwinian, fitness: {{like: held-out}}}}
 """

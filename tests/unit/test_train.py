@@ -19,7 +19,7 @@ from mergesuite.experiment.settings import Data, Network
 from mergesuite.models.pointwise import thinned
 from mergesuite.stages import train
 from mergesuite.stages.schedules import learning_rate
-from mergesuite.stages.trainer import Trainer
+from mergesuite.stages.trainer import Trainer, accuracy
 from mergesuite.stages.updates import make_optimiser
 
 N = 60
@@ -351,3 +351,23 @@ def test_taking_parameters_together_changes_no_byte(changes, theirs):
             optimiser.step()
     for a, b in zip(pair[0].parameters(), pair[1].parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(("side", "most"), [(12, 100), (32, 100), (64, 25), (224, 4)])
+def test_of_large_images_fewer_are_scored_at_once(side, most):
+    """Else the memory of a training would grow with them by what its curve needs."""
+    seen = []
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, x):
+            seen.append(len(x))
+            return torch.nn.functional.one_hot(x.flatten(1).argmax(1) % 10, 10) * self.weight
+
+    pictures = InMemory(torch.zeros(120, 3, side, side, dtype=torch.uint8), torch.zeros(120).long())
+    assert accuracy(Net(), pictures, Normalise()) == 1
+    assert max(seen) == most
+    assert sum(seen) == 120

@@ -36,6 +36,8 @@ class Pictures(Protocol):
 
     labels: Tensor
     """int64 `(n,)`, on the CPU."""
+    shape: torch.Size
+    """Of all of them: `(n, 3, h, w)`."""
 
     def __len__(self) -> int:
         """How many there are."""
@@ -52,6 +54,7 @@ class InMemory:
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         """uint8 `images` `(n, 3, h, w)`, on any device, and int64 `labels` `(n,)`."""
         self.images, self.labels = images, labels.cpu()
+        self.shape = images.shape
 
     def __len__(self) -> int:
         """How many there are."""

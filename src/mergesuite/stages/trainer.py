@@ -21,7 +21,7 @@ from mergesuite.core import streams
 from mergesuite.core.progress import Clock, log, steps
 from mergesuite.core.ranks import ALONE, Ranks
 from mergesuite.core.runtime import Meter
-from mergesuite.data.images import Normalise
+from mergesuite.data.images import Normalise, at_once
 from mergesuite.data.pictures import Pictures
 from mergesuite.errors import UserError
 from mergesuite.experiment.recipe import Recipe
@@ -33,6 +33,7 @@ from mergesuite.stages.schedules import learning_rate
 from mergesuite.stages.updates import Updates
 
 EVALUATION_BATCH = 100
+"""Images that are scored at once; on a CPU of larger ones than 32 x 32 pixels as many fewer."""
 
 
 class Trainer:
@@ -187,7 +188,10 @@ def accuracy(
     """
     module.eval()
     device = next(module.parameters()).device
-    mine = torch.arange(len(pictures)).split(EVALUATION_BATCH)[ranks.rank :: ranks.size]
+    at = EVALUATION_BATCH
+    if device.type == "cpu":
+        at = at_once(EVALUATION_BATCH, pictures.shape, 4, EVALUATION_BATCH)
+    mine = torch.arange(len(pictures)).split(at)[ranks.rank :: ranks.size]
     hits = torch.zeros((), dtype=torch.int64, device=device)
     for images, index in zip(pictures.batches(mine), mine, strict=True):
         chosen = module(normalise(images.to(device))).argmax(1)
