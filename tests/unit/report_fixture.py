@@ -222,7 +222,7 @@ def _parent(model: str, seed: int, accuracy: float, rng: np.random.Generator) ->
         for split, shift in (("search", 0.003), ("test", 0.0))
     ]
     cost = {"seconds": 60 + rng.normal(0, 2), "backward_images": 5e5}
-    cost |= {"cpu_seconds": cost["seconds"] - 1, "measuring_cpu_seconds": 0.5}
+    cost |= {"cpu_seconds": cost["seconds"] - 1}
     cost |= {"forward_images": 5e5 + 1e3 * seed}
     cost |= {"peak_mb": 310.0, "evaluations_asked": 0, "evaluations_computed": 0}
     return rows + [_row(model, **common, metric=m, value=v, n=1) for m, v in cost.items()]
@@ -252,7 +252,7 @@ def _merged(
     asked = 400 if use == "mega" else 21 if use == "interpolation-grid" else 0
     cost = {"seconds": 4 + rng.normal(0, 0.2), "forward_images": (120.0 + replicate) * asked + 2000}
     cost |= {"backward_images": 0.0, "peak_mb": 280.0}
-    cost |= {"cpu_seconds": cost["seconds"] - 1, "measuring_cpu_seconds": 0.5}
+    cost |= {"cpu_seconds": cost["seconds"] - 1}
     cost |= {"evaluations_asked": asked, "evaluations_computed": round(asked * 0.8)}
     return rows + [_row(subject, **common, metric=m, value=v, n=1) for m, v in cost.items()]
 

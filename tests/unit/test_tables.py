@@ -78,7 +78,7 @@ def test_the_processor_time_of_all_runs_is_summed_up_by_stage(written):
     runs = fixture.runs()
     spent = runs[runs["metric"] == "cpu_seconds"].groupby("kind")["value"].sum() / 3600
     (note,) = [n for n in written[0]["cost"].notes if n.startswith(tables.IN_ALL)]
-    assert f"training {spent['parent']:.2g}, merging {spent['merged']:.2g}," in note
+    assert f"training {spent['parent']:.2g}, merging {spent['merged']:.2g}." in note
     older = runs[runs["metric"] != "cpu_seconds"]
     paper = spec.Paper.model_validate({k: v for k, v in fixture.SPEC.items() if k != "profiles"})
     made = tables.cost(paper, older)

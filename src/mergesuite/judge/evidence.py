@@ -10,7 +10,7 @@ from mergesuite.judge.study import Measured, Study, in_favour, seen_images, wher
 from mergesuite.judge.verdict import Evidence, Twin
 from mergesuite.stages.columns import COSTS
 
-SHOWN = ("seconds", "cpu_seconds", "measuring_cpu_seconds")
+SHOWN = ("seconds", "cpu_seconds")
 """Costs that belong to the machine: they are shown and decide nothing."""
 
 

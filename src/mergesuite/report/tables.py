@@ -171,17 +171,16 @@ def cost(paper: spec.Paper, runs: pd.DataFrame) -> Table:
 
 
 def _in_all(runs: pd.DataFrame) -> Iterator[str]:
-    """What the stages took together, where their runs know it."""
-    trained = runs["kind"] == "parent"
+    """What trainings and merges took together, where the runs know it."""
+    spent = runs[runs["metric"] == "cpu_seconds"]
     stages = {
-        "training": runs[trained & (runs["metric"] == "cpu_seconds")],
-        "merging": runs[~trained & (runs["metric"] == "cpu_seconds")],
-        "measuring": runs[runs["metric"] == "measuring_cpu_seconds"],
+        "training": spent[spent["kind"] == "parent"],
+        "merging": spent[spent["kind"] != "parent"],
     }
-    if all(len(part) for part in stages.values()):
+    if len(spent):
         hours = {stage: part["value"].sum() / 3600 for stage, part in stages.items()}
-        said = ", ".join(f"{stage} {spent:.2g}" for stage, spent in hours.items())
-        yield f"{IN_ALL}: {said}; together {sum(hours.values()):.2g}."
+        said = ", ".join(f"{stage} {each:.2g}" for stage, each in hours.items())
+        yield f"{IN_ALL}: {said}."
 
 
 def _subjects(paper: spec.Paper, runs: pd.DataFrame) -> list[tuple[str, str, dict[str, Any]]]:

@@ -115,7 +115,6 @@ def _measured(
     mixed: Sequence[Path],
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Rows and packed hits of one run: see `measure`."""
-    meter = runtime.Meter()
     networks, rule = members.members_of(folder / record.WEIGHTS)
     parents = [problem.load(path) for path in mixed]
     common = {
@@ -134,7 +133,6 @@ def _measured(
     packed = {treatment: np.packbits(bits.numpy()) for treatment, bits in right.items()}
     # A run of an older version lacks its processor time.
     cost = done["cost"] | {name: done[name] for name in CLOCK if name in done}
-    cost["measuring_cpu_seconds"] = round(meter.cpu_seconds, 3)
     costs = [
         {"batchnorm": "-", "metric": k, "split": "-", "value": v, "n": 1, "members": len(networks)}
         for k, v in cost.items()
