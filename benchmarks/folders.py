@@ -59,7 +59,7 @@ CAP = 1 << 30
 Row = dict[str, Any]
 
 
-def splits(count: int) -> dict[str, int]:
+def divided(count: int) -> dict[str, int]:
     """Images of each split, where most of `count` are scored on."""
     return {"fit": count // 10, "search": count * 8 // 10, "test": count // 10}
 
@@ -217,7 +217,7 @@ def main() -> None:
         os.environ["MERGESUITE_CACHE"] = f"{scratch}/cache"
         folder = options.folder or Path(scratch) / "images"
         if not options.folder:
-            photographs.make(folder, splits(options.images))
+            photographs.make(folder, divided(options.images))
         files = [file for file in folder.rglob("*") if file.is_file()]
         origin = {
             "images": len(files),

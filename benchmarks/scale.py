@@ -69,7 +69,7 @@ def jobs_of(paper: str, profile: str, tflops: float) -> list[Job]:
     made: list[Job] = []
     places: dict[str, int] = {}
     # Whatever another waits for comes before it.
-    for one in sorted(price.jobs_of(jobs), key=lambda one: _waits(jobs, one)):
+    for one in sorted(price.jobs_of(jobs), key=lambda one: _order(jobs, one)):
         asked = {"train": jobs.train_files, "merge": jobs.merge_files}.get(
             one.stage, jobs.measured_files
         )
@@ -81,7 +81,7 @@ def jobs_of(paper: str, profile: str, tflops: float) -> list[Job]:
     return made
 
 
-def _waits(jobs: Jobs, job: price.Job) -> tuple[int, bool]:
+def _order(jobs: Jobs, job: price.Job) -> tuple[int, bool]:
     """By this the jobs that others start from, or get their budget from, come first."""
     if job.stage == "train":
         return 0, jobs.paper.models[job.name].start is not None
@@ -186,6 +186,11 @@ def bottleneck(row: pd.Series[Any]) -> str:
     return "jobs that wait for others"
 
 
+def rounded(hours: float) -> str:
+    """Three digits, and never a power of ten."""
+    return f"{float(f'{hours:.3g}'):,g}"
+
+
 def table(rows: pd.DataFrame) -> str:
     """The table of the docs."""
     shown = [
@@ -194,10 +199,10 @@ def table(rows: pd.DataFrame) -> str:
             "paper": row["paper"],
             "jobs": row["jobs"],
             "GPUs": row["gpus"],
-            "hours": f"{row['hours']:.3g}",
-            "GPU hours": f"{row['gpu_hours']:.3g}",
+            "hours": rounded(row["hours"]),
+            "GPU hours": rounded(row["gpu_hours"]),
             "busy": f"{row['busy']:.0%}",
-            "longest chain, hours": f"{row['chain_hours']:.3g}",
+            "longest chain, hours": rounded(row["chain_hours"]),
             "what bounds it": bottleneck(row),
         }
         for _, row in rows.iterrows()

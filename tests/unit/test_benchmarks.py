@@ -219,7 +219,7 @@ def test_the_benchmark_of_folders_keeps_to_its_cap(tmp_path):
 def test_pixels_that_differ_from_torchvisions_end_the_benchmark(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     script = benchmark("folders")
-    script.photographs.make(tmp_path, script.splits(100))
+    script.photographs.make(tmp_path, script.divided(100))
     monkeypatch.setenv("MERGESUITE_WORKERS", "0")
     monkeypatch.setenv("MERGESUITE_CACHE", str(tmp_path / "cache"))
     assert script.check(tmp_path / "search", 0) < 1e-5

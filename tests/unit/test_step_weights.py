@@ -14,7 +14,9 @@ from mergesuite.errors import UserError
 from mergesuite.experiment.recipe import Recipe
 from mergesuite.stages.trainer import Trainer
 
-IMAGES = torch.randint(0, 256, (24, 3, 12, 12), dtype=torch.uint8)
+IMAGES = torch.randint(
+    0, 256, (24, 3, 12, 12), dtype=torch.uint8, generator=streams.generator("images")
+)
 LABELS = torch.arange(24) % 10
 
 
@@ -30,7 +32,7 @@ def trainer(build="sew-small", steps=3, **recipe):
 def test_the_loss_is_that_of_the_time_steps_by_their_weights():
     ours, weights = trainer(step_weights=(1, 50, 2), label_smoothing=0.1), (1, 50, 2)
     ours.module.train()
-    outputs = ours.module.each_step(IMAGES / 255)
+    outputs = ours.module.each_step(Normalise()(IMAGES))
     losses = [F.cross_entropy(step, LABELS, label_smoothing=0.1) for step in outputs]
     expected = sum(w * loss for w, loss in zip(weights, losses, strict=True)) / 53
 

@@ -27,7 +27,6 @@ SEED = "kills of a workflow of issue 13"
 WHO = ["all"] * 5 + ["snakemake"] * 5 + ["job"]
 LEAST = 10
 TARGET = ("tiny", "--config", "profile=smoke")
-"""What is measured of a machine and differs from run to run; a count of images does not."""
 
 
 def checkout(folder):

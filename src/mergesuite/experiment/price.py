@@ -32,17 +32,17 @@ class Job:
     need: Need
 
 
-def jobs_of(jobs: Jobs, device: str = "auto") -> Iterator[Job]:
+def jobs_of(jobs: Jobs) -> Iterator[Job]:
     """Every job that computes, trainings first; what another paper trains is that paper's."""
     for subject, parts in sorted(jobs.subjects.items(), key=lambda item: item[1] is not None):
         if parts is None and not jobs.trains(subject):
             continue
         stage, ask = ("merge", jobs.merge_need) if parts else ("train", jobs.train_need)
         for seed in jobs.seeds(subject):
-            yield Job(stage, subject, seed, ask(subject, device))
+            yield Job(stage, subject, seed, ask(subject, "auto"))
     for file in jobs.metrics():
         group, seed = file.rsplit("/", 2)[1:]
-        yield Job("evaluate", group, int(seed[1:]), jobs.evaluate_need(group, device))
+        yield Job("evaluate", group, int(seed[1:]), jobs.evaluate_need(group, "auto"))
 
 
 def gpu_hours(jobs: Jobs) -> float:

@@ -147,7 +147,8 @@ class Recipe(Strict):
             f"micro_batch is 0, or {LEAST_MICRO_BATCH} at least and batch at most",
         )
         yield (
-            bool(self.step_weights) and (not sum(self.step_weights) or self.mixes()),
+            bool(self.step_weights)
+            and (not sum(self.step_weights) or bool(self.mixup or self.cutmix)),
             "step_weights are not all 0, and go with neither mixup nor cutmix",
         )
         part, parts = self.leave_out
@@ -168,10 +169,6 @@ class Recipe(Strict):
             for key, value in dump(self).items()
             if key in FIRST or getattr(self, key) != fields[key].default
         }
-
-    def mixes(self) -> bool:
-        """Whether images are mixed with others."""
-        return bool(self.mixup or self.cutmix)
 
     def kept_epochs(self) -> list[int]:
         """Numbers (from 1) of the epochs whose weights are kept, the last one included."""

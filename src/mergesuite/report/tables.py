@@ -171,13 +171,13 @@ def cost(paper: spec.Paper, runs: pd.DataFrame) -> Table:
 
 
 def _in_all(runs: pd.DataFrame) -> Iterator[str]:
-    """What trainings and merges took together, where the runs know it."""
+    """What trainings and merges took together, where every run knows it."""
     spent = runs[runs["metric"] == "cpu_seconds"]
     stages = {
         "training": spent[spent["kind"] == "parent"],
         "merging": spent[spent["kind"] != "parent"],
     }
-    if len(spent):
+    if len(spent) and len(spent) == (runs["metric"] == "seconds").sum():
         hours = {stage: part["value"].sum() / 3600 for stage, part in stages.items()}
         said = ", ".join(f"{stage} {each:.2g}" for stage, each in hours.items())
         yield f"{IN_ALL}: {said}."

@@ -117,6 +117,12 @@ def _measured(
     """Rows and packed hits of one run: see `measure`."""
     networks, rule = members.members_of(folder / record.WEIGHTS)
     parents = [problem.load(path) for path in mixed]
+    # A run of an older version lacks its processor time.
+    cost = done["cost"] | {name: done[name] for name in CLOCK if name in done}
+    costs = [
+        {"batchnorm": "-", "metric": k, "split": "-", "value": v, "n": 1, "members": len(networks)}
+        for k, v in cost.items()
+    ]
     common = {
         **named,
         "kind": done["kind"],
@@ -131,12 +137,6 @@ def _measured(
     }
     rows, right = measure(outputs, networks, rule, parents)
     packed = {treatment: np.packbits(bits.numpy()) for treatment, bits in right.items()}
-    # A run of an older version lacks its processor time.
-    cost = done["cost"] | {name: done[name] for name in CLOCK if name in done}
-    costs = [
-        {"batchnorm": "-", "metric": k, "split": "-", "value": v, "n": 1, "members": len(networks)}
-        for k, v in cost.items()
-    ]
     return [{**common, **row} for row in [*rows, *costs, *_fitness(done)]], packed
 
 
