@@ -182,7 +182,7 @@ def test_every_entry_of_mega_follows_its_profile():
     line = Jobs("mega", "laptop").merge_arguments("mega-clean-pair", 0)
     assert line.startswith(
         "--method mega --set generations=20 mutation=element mutation_rate=0.02 population=20 "
-        "--fitness batchnorm=re-estimate batchnorm_images=128 --model resnet8-w8 --data digits12 "
+        "--fitness batchnorm=re-estimate batchnorm_images=128 --model resnet8-w8 --data digits10 "
         "--sizes fit=7000 search=200 test=5000"
     )
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mergesuite import data
-from mergesuite.data import composed, digits, digits12, stored
+from mergesuite.data import composed, digits, reduced_digits, stored
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def images():
 def expected():
     """Composed without any cache."""
     planned = digits.plan("digits", "test")
-    everything = digits12.reduced(digits.compose(planned, np.arange(len(planned.labels))))
+    everything = reduced_digits.reduced(digits.compose(planned, np.arange(len(planned.labels))), 12)
     (chosen,) = (data.load("digits12", sizes={"test": 40})._rows["test"],)
     return everything[chosen]
 

@@ -49,6 +49,11 @@ PRELOADED = (
 """Imported before the first job is taken."""
 WHEN_IDLE = (
     "torch._dynamo",
+    "mergesuite.models.resnet",
+    "mergesuite.methods.pool",
+    "mergesuite.methods.parents",
+    "mergesuite.data.reduced_digits",
+    "mergesuite.cli.outcome",
     "mergesuite.models.spiking",
     "mergesuite.report.page",
     "mergesuite.judge.expected",
@@ -193,11 +198,15 @@ def serve(folder: Path, path: Path) -> None:
 
 def _when_idle() -> list[Callable[[], Any]]:
     """What a job would do before it computes, in the order of need: read the package, import."""
-    from mergesuite.core import digests  # a client pays for neither
+    from torch import overrides  # a client pays for none of these
+
+    from mergesuite.core import digests, provenance
     from mergesuite.experiment import declared
 
     reading = [declared.methods, declared.families, declared.datasets, digests.prepare]
-    return [*reading, *(partial(importlib.import_module, name) for name in WHEN_IDLE)]
+    imports = [partial(importlib.import_module, name) for name in WHEN_IDLE]
+    # What tracing a network looks up once in a process, and what every record says.
+    return [*reading, overrides.get_testing_overrides, provenance.versions, *imports]
 
 
 def _bury() -> None:

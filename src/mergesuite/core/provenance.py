@@ -48,6 +48,7 @@ def _git(*arguments: str | Path, folder: Path) -> str | None:
         return None
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that can change a number."""
     found = {"python": platform.python_version()}

@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ from mergesuite.errors import UserError
 
 SIDE = 32
 SIZES = {"fit": 8000, "search": 2000, "test": 5000}
-CLASSES = {"digits": 10, "digits5": 5}
+CLASSES = {"digits": 10, "digits5": 5, "digits10": 10, "digits5-10": 5}
 SHARES = {"fit": 60, "search": 15, "test": 25}
 """Per cent of each digit's handwriting that goes into each split."""
 SOURCE_SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
@@ -119,11 +120,11 @@ def divide() -> dict[str, np.ndarray]:
     return {split: np.sort(np.concatenate(part)) for split, part in parts.items()}
 
 
-def plan(name: str, split: str) -> Plan:
+def plan(name: str, split: str, sizes: Mapping[str, int] = SIZES) -> Plan:
     """Which digits the images of `split` of data set `name` show; classes are balanced."""
     _, labels = handwriting()
     pool = divide()[split]
-    n = SIZES[split]
+    n = sizes[split]
     wanted = permutation(n, name, split, "labels") % CLASSES[name]
     draw = uniforms((2, n), name, split, "sources")
     sources = np.empty(n, dtype=np.int64)
