@@ -6,7 +6,7 @@ The vector holds the declared part of `module.state_dict()` in its own order. In
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 
 import torch
@@ -78,10 +78,18 @@ class WeightSpace:
 
     def load(self, module: nn.Module, vector: Tensor) -> None:
         """Copy a vector into a module; what is not in the vector stays as it is."""
-        target = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-        with torch.no_grad():
-            for name, value in self.unflatten(vector).items():
-                target[name].copy_(value)
+        self.fill(self.entries(module), vector)
+
+    def entries(self, module: nn.Module) -> list[Tensor]:
+        """A module's own tensors that a vector goes into, for `fill`."""
+        own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        return [own[name] for name in self.names]
+
+    @torch.no_grad()
+    def fill(self, entries: Sequence[Tensor], vector: Tensor) -> None:
+        """Copy a vector into the `entries` of a module."""
+        for entry, part in zip(entries, vector.split(self.sizes), strict=True):
+            entry.copy_(part.view(entry.shape))
 
     def clamp(self, vectors: Tensor) -> Tensor:
         """Running variances of `(n, d)` or `(d,)` lifted to zero, in place."""

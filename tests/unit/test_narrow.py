@@ -127,7 +127,7 @@ def changed(net):
 
 
 def fail_within(net):
-    with narrow.filled(net):
+    with narrow.Filled(net).entered():
         assert changed(net) == 6  # three convolutions and the BatchNorm layers after them
         raise ZeroDivisionError
 
@@ -145,5 +145,5 @@ def test_batchnorm_of_other_libraries_is_left_alone():
             return super().forward(x).relu()
 
     net = nn.Sequential(WithActivation(4), nn.BatchNorm2d(4, track_running_stats=False))
-    with narrow.filled(net):
+    with narrow.Filled(net).entered():
         assert changed(net) == 0

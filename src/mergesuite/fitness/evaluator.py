@@ -33,7 +33,7 @@ from mergesuite.data.stored import Images
 from mergesuite.fitness.memory import Memory
 from mergesuite.fitness.passes import Passes
 from mergesuite.fitness.scores import Record, Scores
-from mergesuite.models.batchnorm import reestimate
+from mergesuite.models.batchnorm import Reestimation
 from mergesuite.weights import WeightSpace
 
 GUARD = 1e-3
@@ -91,6 +91,7 @@ class Evaluator:
             remember: do not score a vector again.
         """
         self._module, self._space = module.eval(), space
+        self._entries, self._reestimate = space.entries(module), Reestimation(module)
         self._device = labels.device
         self._normalise = Normalise(mean, std, self._device)
         self._metric, self._batch_mean = metric, batch_mean
@@ -200,11 +201,11 @@ class Evaluator:
         """What is known of a vector, computed as far as `threshold` needs it."""
         if known := self._memory.recall(key, threshold):
             return known
-        self._space.load(self._module, vector)
+        self._space.fill(self._entries, vector)
         self._extreme = torch.linalg.vector_norm(vector, math.inf) > EXTREME
         calibrated = 0
         if self._reestimate_on is not None:
-            reestimate(self._module, self._reestimate_on, normalise=self._normalise)
+            self._reestimate(self._reestimate_on, normalise=self._normalise)
             calibrated = len(self._reestimate_on) * ranks.size
         count = self._count if self._metric == "accuracy" else self._cross_entropy
         return replace(count(threshold, ranks), calibrated=calibrated)

@@ -7,7 +7,8 @@ differ in what they do about it, so re-estimation is a step of its own, visible 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mergesuite.data.images import at_once
 from mergesuite.data.stored import Images
 from mergesuite.errors import UserError
-from mergesuite.models.narrow import filled
+from mergesuite.models.narrow import Filled
 
 
 def _layers(module: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
@@ -81,42 +82,71 @@ def reestimate(
     Raises:
         UserError: there are no images, or `batch` is below 1.
     """
-    batch = statistics_batch(images.shape) if batch is None else batch
-    if len(images) == 0 or batch < 1:
-        raise UserError(
-            "BatchNorm re-estimation needs at least one image and a batch of at least 1, found "
-            f"{len(images)} images and batch {batch}; give it images of the fit split"
-        )
-    layers = [layer for _, layer in _layers(module)]
-    if not layers:
-        return
-    modes = [(part, part.training) for part in module.modules()]
-    momenta = [layer.momentum for layer in layers]
-    seen: Counter[nn.Module] = Counter()
+    Reestimation(module)(images, batch=batch, normalise=normalise)
 
-    def average_by_images(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(layer, _BatchNorm)
-        if not seen[layer]:
-            layer.reset_running_stats()
-        seen[layer] += len(inputs[0])
-        # The share of the new batch in the mean over everything seen. It may differ per layer:
-        # a spiking net in single-step mode calls each layer once per time step.
-        layer.momentum = len(inputs[0]) / seen[layer]
 
-    hooks = [layer.register_forward_pre_hook(average_by_images) for layer in layers]
-    device = next(module.buffers()).device  # of a BatchNorm layer, if not of another
-    try:
-        module.eval()
-        for layer in layers:
-            layer.training = True
-        with torch.no_grad(), filled(module):
+class Reestimation:
+    """`reestimate` of one network again and again: its layers are looked up once."""
+
+    def __init__(self, module: nn.Module) -> None:
+        """`module` is to keep its layers, and to stay on its device."""
+        self._module = module
+        self._parts = list(module.modules())
+        self._layers = [layer for _, layer in _layers(module)]
+        self._filled = Filled(module)
+
+    def __call__(
+        self,
+        images: Images,
+        *,
+        batch: int | None = None,
+        normalise: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """See `reestimate`."""
+        batch = statistics_batch(images.shape) if batch is None else batch
+        if len(images) == 0 or batch < 1:
+            raise UserError(
+                "BatchNorm re-estimation needs at least one image and a batch of at least 1, found "
+                f"{len(images)} images and batch {batch}; give it images of the fit split"
+            )
+        if not self._layers:
+            return
+        device = next(self._module.buffers()).device  # of a BatchNorm layer, if not of another
+        with self._averaging(), torch.no_grad(), self._filled.entered():
             for part in images.tensor_split(-(-len(images) // batch)):
                 part = part.to(device)
-                module(scaled(part) if normalise is None else normalise(part))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-        for part, training in modes:
-            part.training = training
+                self._module(scaled(part) if normalise is None else normalise(part))
+
+    @contextmanager
+    def _averaging(self) -> Iterator[None]:
+        """Within it statistics are means over all images that were passed on."""
+        trained = [part for part in self._parts if part.training]
+        momenta = [layer.momentum for layer in self._layers]
+        seen: Counter[nn.Module] = Counter()
+
+        def average_by_images(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            assert isinstance(layer, _BatchNorm)
+            if not seen[layer]:
+                layer.reset_running_stats()
+            seen[layer] += len(inputs[0])
+            # The share of the new batch in the mean over everything seen. It may differ per layer:
+            # a spiking net in single-step mode calls each layer once per time step.
+            layer.momentum = len(inputs[0]) / seen[layer]
+
+        hooks = [layer.register_forward_pre_hook(average_by_images) for layer in self._layers]
+        try:
+            _train(trained, False)
+            _train(self._layers, True)
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for layer, momentum in zip(self._layers, momenta, strict=True):
+                layer.momentum = momentum
+            _train(self._layers, False)
+            _train(trained, True)
+
+
+def _train(parts: Iterable[nn.Module], mode: bool) -> None:
+    for part in parts:
+        part.training = mode

@@ -142,15 +142,30 @@ def _moments(wide: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return mean, variances.mean(0).mul_((rows - 1) / rows).add_(between)
 
 
-@contextmanager
-def filled(module: nn.Module) -> Iterator[None]:
-    """Within it the narrow layers of `module` compute as here, as long as no weight changes.
+class Filled:
+    """The narrow layers of one network, computed as here."""
 
-    Its BatchNorm layers are to be in training mode and to keep running statistics.
-    """
-    ways = {layer: way for layer in module.modules() if (way := _way(layer))}
-    with forwards(ways):
-        yield
+    def __init__(self, module: nn.Module) -> None:
+        """Look up the layers of `module`, which stays on its device."""
+        layers = list(module.modules())
+        self._columns = {
+            layer: Columns(layer)
+            for layer in layers
+            if isinstance(layer, nn.Conv2d) and columns(layer) > 1
+        }
+        self._norms = {layer: way for layer in layers if (way := _standardised(layer))}
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Within it layers compute as here, as long as no weight changes.
+
+        The BatchNorm layers are to be in training mode and to keep running statistics.
+        """
+        for layer in self._columns.values():
+            layer.load()
+        ways = {layer: wide.forward for layer, wide in self._columns.items()}
+        with forwards({**ways, **self._norms}):
+            yield
 
 
 @contextmanager
@@ -165,11 +180,9 @@ def forwards(ways: Mapping[nn.Module, Callable[[Tensor], Tensor]]) -> Iterator[N
             del layer.forward
 
 
-def _way(layer: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """Another way to compute a layer, if it has one."""
-    if isinstance(layer, nn.Conv2d) and columns(layer) > 1:
-        return Columns(layer).forward
-    if type(layer) is nn.BatchNorm2d and layer.running_mean is not None:
-        narrow = times(layer.running_mean, layer.num_features) > 1
-        return functools.partial(standardise, layer) if narrow else None
-    return None
+def _standardised(layer: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """Another way to compute a BatchNorm layer, if it has one."""
+    if type(layer) is not nn.BatchNorm2d or layer.running_mean is None:
+        return None
+    narrow = times(layer.running_mean, layer.num_features) > 1
+    return functools.partial(standardise, layer) if narrow else None
