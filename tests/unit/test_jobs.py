@@ -1,7 +1,10 @@
 """From a paper.yaml to jobs: arguments that the command line reads back, groups, measurements."""
 
+import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -557,3 +560,12 @@ def test_a_set_changes_no_run_and_asks_for_more_time(jobs):
     assert plain.evaluate_code("pair") != more.evaluate_code("pair")
     needs = [work.evaluate_need("pair", "cpu").runtime for work in (plain, more)]
     assert needs[0] <= needs[1]
+
+
+def test_a_workflow_starts_without_what_only_results_need():
+    rules = (Path(__file__).parents[2] / "workflow/rules/common.smk").read_text()
+    imports = re.findall(r"^from mergesuite.*$", rules, re.M)
+    assert len(imports) > 3
+    code = "\n".join([*imports, "import sys", "print(*sys.modules)"])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"torch", "scipy", "pandas"} & set(done.stdout.split()) == set()

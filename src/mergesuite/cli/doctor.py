@@ -19,7 +19,7 @@ from mergesuite.experiment import config, foreign, loading, price
 from mergesuite.experiment.jobs import Jobs
 from mergesuite.experiment.spec import PROFILES, Paper
 from mergesuite.judge.claimed import claimed
-from mergesuite.report.publish import BEGIN, END
+from mergesuite.report.wording import BEGIN, END
 
 TODO = "TODO:"
 """What the template's words begin with where a paper has its own."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from mergesuite.errors import UserError
-from mergesuite.report import findings
 
 SHOWN = 5
 """Failed jobs that are named; the others are counted."""
@@ -21,6 +20,8 @@ def well(jobs: Iterable[Any], results: Path, folder: Path | None = None) -> list
 
     `folder`: where a page lies, if not below the folder that the user is in.
     """
+    from mergesuite.report import findings  # pandas, which nobody waits for at the start
+
     said: list[str] = []
     pages = sorted((job for job in jobs if job.rule.name == "report"), key=lambda job: job.output)
     for job in pages:

@@ -17,9 +17,8 @@ from mergesuite.errors import UserError
 from mergesuite.judge import compare, samples
 from mergesuite.report.claims import INTERVAL_NOTE, is_tested
 from mergesuite.report.markup import plain
-from mergesuite.report.wording import NOTHING, effect, needed, percent, unit
+from mergesuite.report.wording import BEGIN, END, NOTHING, effect, needed, percent, unit
 
-BEGIN, END = "<!-- verdicts:begin -->", "<!-- verdicts:end -->"
 KEPT = (
     "runs.csv",
     "verdicts.csv",

@@ -9,6 +9,8 @@ from typing import Any
 
 from mergesuite.stages.columns import CLOCK, COSTS
 
+BEGIN, END = "<!-- verdicts:begin -->", "<!-- verdicts:end -->"
+"""Between them stand the verdicts in a paper's README."""
 MINUS, TIMES = "\u2212", "\u00d7"
 NOTHING = "\u2013"
 LEAK = "\u2020"
