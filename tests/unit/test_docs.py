@@ -5,6 +5,7 @@ import importlib
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -90,3 +91,14 @@ def literals():
                 yield "".join(v.value if isinstance(v, ast.Constant) else "{}" for v in node.values)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
+
+
+def test_the_page_of_data_says_what_the_study_under_a_limit_held():
+    (row,) = pd.read_csv(ROOT / "docs" / "capped.csv").to_dict("records")
+    text = " ".join((ROOT / "docs" / "data.md").read_text(encoding="utf-8").split())
+
+    assert row["peak_mb"] < row["limit_mb"] == row["cap_mb"] < row["decoded_mb"]
+    for number in (row["images"], row["folder_mb"], row["decoded_mb"]):
+        assert f"{number:,}" in text
+    assert f"{row['peak_mb']} MB at most" in text
+    assert f"{row['seconds'] / 60:.0f} minutes" in text
