@@ -72,7 +72,7 @@ class Passes:
         elif self.folded:
             most = at_once(CHUNK, shape, 4, CHUNK_MOST)
         else:
-            most = at_once(CHUNK_UNFOLDED, shape, 4, CHUNK_UNFOLDED)
+            most = at_once(CHUNK_UNFOLDED, shape, 4, max(CHUNK_UNFOLDED, CHUNK_MOST))
         return math.ceil(count / math.ceil(count / most))
 
     @torch.inference_mode()

@@ -117,23 +117,33 @@ class Spikes(nn.Module):
         return self.step_mode == "m" and not torch.is_grad_enabled()
 
     def _without_gradients(self, x: Tensor) -> Tensor:
-        """The spikes of `node`, bit for bit, with a third of its calls."""
+        """The spikes of `node`, bit for bit, with a quarter of its calls."""
         rest = self.neuron.v_reset or 0.0
         spikes = torch.empty_like(x)
-        potential = torch.full_like(x[0], rest)
-        for step, spike in zip(x, spikes, strict=True):
-            potential = self._charged(potential, step, rest)
-            spike.copy_(potential >= self.neuron.v_threshold)
-            if self.neuron.v_reset is None:
-                potential = potential - spike * self.neuron.v_threshold
-            else:
-                potential = (1.0 - spike).mul_(potential)
-                potential = potential + spike * rest if rest else potential
+        potential = torch.full_like(x[0], rest) if rest else None
+        for step, (current, spike) in enumerate(zip(x, spikes, strict=True), start=1):
+            potential = self._charged(potential, current, rest)
+            torch.ge(potential, self.neuron.v_threshold, out=spike)
+            if step < len(x):
+                potential = self._after(potential, spike, rest)
         return spikes
 
-    def _charged(self, potential: Tensor, x: Tensor, rest: float) -> Tensor:
-        """The potential before a spike: Fang et al. 2021, equations 2 and 3 (IF and LIF)."""
-        if self.neuron.kind == "IF":
+    def _after(self, potential: Tensor, spike: Tensor, rest: float) -> Tensor:
+        """The potential after a spike."""
+        if self.neuron.v_reset is None:
+            return potential - spike * self.neuron.v_threshold
+        potential = (1.0 - spike).mul_(potential)
+        return potential + spike * rest if rest else potential
+
+    def _charged(self, potential: Tensor | None, x: Tensor, rest: float) -> Tensor:
+        """The potential before a spike: Fang et al. 2021, equations 2 and 3 (IF and LIF).
+
+        None: it is 0 everywhere, as in the first step.
+        """
+        leaks = self.neuron.kind == "LIF"
+        if potential is None:
+            return x / self.neuron.tau if leaks and self.neuron.decay_input else x
+        if not leaks:
             return potential + x
         above = potential - rest if rest else potential
         if self.neuron.decay_input:

@@ -33,6 +33,8 @@ from mergesuite.stages import sets
 from mergesuite.stages.problem import Problem
 
 BATCH = 200
+"""Images of 32 x 32 pixels per forward pass; of smaller ones more, up to `MOST`."""
+MOST = 500
 REESTIMATE_IMAGES = 10_000
 """Fit images for the `re-estimate` treatment, or all of them where there are fewer."""
 KNOWN_BYTES = 1 << 30
@@ -135,7 +137,7 @@ class Outputs:
             network = self._folded.network
         found = {}
         for name, one in self.sets.items():
-            size = at_once(BATCH, one.images.shape, 4, BATCH)
+            size = at_once(BATCH, one.images.shape, 4, MOST)
             parts = (part.to(self._problem.device) for part in one.images.split(size))
             logits = torch.cat([network(self._problem.normalise(x)) for x in parts]).cpu()
             found[name] = logits if one.classes is None else logits[:, one.classes]
