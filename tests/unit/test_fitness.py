@@ -313,6 +313,15 @@ def test_all_passes_are_alike_and_small_images_share_a_larger_one(count, side, c
     assert Passes(module, Normalise(), shape, cpu, **how).chunk == chunk
 
 
+@pytest.mark.parametrize(("side", "chunk"), [(10, 200), (32, 100)])
+def test_small_images_of_a_spiking_network_share_a_larger_pass(side, chunk):
+    module = models.build("sew-small", 10, streams.generator("net"), steps=2).eval()
+    shape, cpu = torch.Size((200, 3, side, side)), torch.device("cpu")
+    how = {"precision": "float32", "chunk": None, "fold": True, "exact": True}
+
+    assert Passes(module, Normalise(), shape, cpu, **how).chunk == chunk
+
+
 def test_nothing_exceeds_an_infinite_threshold(problem):
     module, space, images, labels, candidates = problem
     bars = torch.tensor([math.inf, 0.0], dtype=torch.float64)

@@ -23,7 +23,10 @@ larger ones fewer: memory does not grow with them.
 """
 CHUNK_MOST = 200
 CHUNK_UNFOLDED = 100
-"""Of a network that is not folded, mostly a spiking one with many small operations."""
+"""Of a network that is not folded, mostly a spiking one with many small operations.
+
+Of smaller images as many more, up to `CHUNK_MOST`.
+"""
 CHUNK_GPU = 1000
 
 
@@ -72,7 +75,7 @@ class Passes:
         elif self.folded:
             most = at_once(CHUNK, shape, 4, CHUNK_MOST)
         else:
-            most = at_once(CHUNK_UNFOLDED, shape, 4, max(CHUNK_UNFOLDED, CHUNK_MOST))
+            most = at_once(CHUNK_UNFOLDED, shape, 4, CHUNK_MOST)
         return math.ceil(count / math.ceil(count / most))
 
     @torch.inference_mode()
