@@ -132,7 +132,7 @@ def test_nothing_measured_is_said(judged):
     found = answers.find(paper, named(paper), empty, beside)
 
     assert (found.claim, found.verdict) == ("", "not run")
-    assert str(found) == "Nothing is measured here yet."
+    assert str(found) == "No claim is measured here yet."
 
 
 CONTROL = {

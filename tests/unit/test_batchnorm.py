@@ -114,6 +114,17 @@ def test_reestimate_restores_modes_and_momenta_and_leaves_parameters():
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
 
 
+def test_a_network_that_is_re_estimated_again_and_again_stays_in_eval_mode():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).eval()
+    again = batchnorm.Reestimation(net)
+    for images in (random_images(4), random_images(6)):
+        again(images)
+        found = {k: v.clone() for k, v in net.state_dict().items()}
+        assert not any(part.training for part in net.modules())
+        batchnorm.reestimate(net, images)
+        assert all(torch.equal(v, found[k]) for k, v in net.state_dict().items())
+
+
 def test_reestimate_keeps_dropout_off():
     # With dropout on, the mean of all-white images after it would be other than exactly 1.
     norm = nn.BatchNorm2d(3)

@@ -67,7 +67,7 @@ def test_10_pixels_show_images_of_their_own(name, split):
     assert not np.array_equal(planned.labels[:1000], digits.plan("digits", split).labels[:1000])
     if split == "test":
         assert len(planned.labels) == 20000
-    source = reduced_digits.load_own(name, Path())
+    source = reduced_digits.load(name, Path())
     labels, images = source.splits[split].labels, source.splits[split].read(np.arange(300))
     assert np.array_equal(labels, planned.labels)
     found = hashlib.sha256(images.tobytes() + labels[:300].tobytes()).hexdigest()

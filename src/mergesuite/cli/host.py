@@ -59,7 +59,7 @@ WHEN_IDLE = (
     "mergesuite.judge.expected",
     "mergesuite.report.figures",
 )
-"""Imported when no job waits: what optimisers, spiking networks and the last stages need."""
+"""Imported when no job waits: what optimisers, many merges and the last stages need."""
 PACKAGE = Path(__file__).parents[1]
 STARTING = 60.0
 """Seconds that a host may take to import before its client goes on alone."""

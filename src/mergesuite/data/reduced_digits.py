@@ -24,6 +24,8 @@ from mergesuite.data.sources import SPLITS, LazySplit, Source, dataset
 
 SIZES = {"fit": 8000, "search": 2000, "test": 5000}
 MORE = {"fit": 8000, "search": 2000, "test": 20000}
+SAME = {"digits12": "digits", "digits5-12": "digits5"}
+"""Data sets that show the images of another."""
 CITE = (
     "Alpaydin & Kaynak: Optical Recognition of Handwritten Digits, "
     "UCI Machine Learning Repository (1998)"
@@ -46,12 +48,6 @@ CITE = (
     origin="embedded: `digits5` at 12 x 12 pixels",
     cite=CITE,
 )
-def load(name: str, root: Path) -> Source:
-    """The splits of `digits12` or `digits5-12`, from those of the larger data set."""
-    larger = {"digits12": "digits", "digits5-12": "digits5"}[name]
-    return _source(name, larger, 12, SIZES)
-
-
 @dataset(
     "digits10",
     classes=10,
@@ -68,15 +64,13 @@ def load(name: str, root: Path) -> Source:
     origin="embedded: composed as `digits5` is, at 10 x 10 pixels",
     cite=CITE,
 )
-def load_own(name: str, root: Path) -> Source:
-    """The splits of `digits10` or `digits5-10`: images of their own."""
-    return _source(name, name, 10, MORE if name == "digits10" else SIZES)
-
-
-def _source(name: str, larger: str, side: int, sizes: dict[str, int]) -> Source:
+def load(name: str, root: Path) -> Source:
+    """The splits of one of these data sets."""
+    larger = SAME.get(name, name)
+    side = int(name[-2:])  # each is called by its pixels
     splits = {}
     for split in SPLITS:
-        planned = digits.plan(larger, split, sizes)
+        planned = digits.plan(larger, split, MORE if name == "digits10" else SIZES)
         composed = Composed(partial(_composed, planned, side), len(planned.labels), side)
         key = f"{name} {split} {digests.code('data.reduced_digits')}"
         splits[split] = LazySplit(planned.labels, planned.sources, composed.kept_as(key))

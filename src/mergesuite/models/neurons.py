@@ -117,7 +117,7 @@ class Spikes(nn.Module):
         return self.step_mode == "m" and not torch.is_grad_enabled()
 
     def _without_gradients(self, x: Tensor) -> Tensor:
-        """The spikes of `node`, bit for bit, with a quarter of its calls."""
+        """The spikes of `node`, bit for bit, with fewer calls."""
         rest = self.neuron.v_reset or 0.0
         spikes = torch.empty_like(x)
         potential = torch.full_like(x[0], rest) if rest else None

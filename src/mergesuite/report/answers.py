@@ -112,7 +112,7 @@ def find(paper: spec.Paper, names: Names, verdicts: pd.DataFrame, beside: pd.Dat
     """The finding of a paper, from its verdicts.csv and controls.csv (`beside`)."""
     row = chosen(paper, names, verdicts)
     if row is None:
-        return Finding("", NOT_RUN, "Nothing is measured here yet.", "", "")
+        return Finding("", NOT_RUN, "No claim is measured here yet.", "", "")
     return Finding(
         claim=str(row["claim"]),
         verdict=str(row["verdict"]),
