@@ -2,6 +2,8 @@
 
 A life is counted in calls of functions, and in the modules that write also in lines: the same
 command has the same count each time, so that a number drawn from a named seed is a moment in it.
+Moments `between` are those of writing at which a state is there to go on from: on any machine and
+in any version a part of the kills falls there.
 """
 
 import json
@@ -22,6 +24,7 @@ from mergesuite.experiment import declared
 from mergesuite.stages import record, resume
 
 SEED = "kills of issue 13"
+STATE = Path("run/resume/state.pt")
 FILES = {
     module.__file__ for module in (store, writing, record, resume, shutil, torch.serialization)
 }
@@ -43,7 +46,8 @@ class Life:
 
     def __init__(self, kind="", moment=0):
         self.counts = {"anywhere": 0, "writing": 0}
-        self.kind, self.moment = kind, moment
+        self.between = []
+        self.kind, self.moment = "writing" if kind == "between" else kind, moment
 
     def begin(self):
         threading.settrace(self.happens)
@@ -55,11 +59,14 @@ class Life:
         self.counts["writing"] += writes
         if self.kind and self.counts[self.kind] == self.moment:
             os.kill(os.getpid(), signal.SIGKILL)
+        if not self.kind and writes and STATE.is_file():
+            self.between = [*self.between[:1], self.counts["writing"]]
         return self.happens if writes else None
 
     def end(self):
         sys.settrace(None)
-        Path("counts").write_text(json.dumps(self.counts))
+        spans = {kind: [1, count] for kind, count in self.counts.items()}
+        Path("spans").write_text(json.dumps({**spans, "between": self.between}))
 
 
 def killed(words, folder, kind, moment):
@@ -74,13 +81,13 @@ def killed(words, folder, kind, moment):
     return ended(pid) == -signal.SIGKILL
 
 
-def points(rng, counts, seconds, each):
-    """Moments of each kind, one in each of `each[kind]` equal parts of a life."""
-    lengths = {**counts, "clock": seconds}
+def points(rng, spans, each):
+    """Moments of each kind, one in each of `each[kind]` equal parts of its span in a life."""
     for kind, number in each.items():
+        first, last = spans[kind]
         for part in range(number):
-            at = lengths[kind] * (part + rng.random()) / number
-            yield kind, at if kind == "clock" else 1 + int(at)
+            share = (part + rng.random()) / number
+            yield kind, last * share if kind == "clock" else first + int((last + 1 - first) * share)
 
 
 def play(name, words, folder, each):
@@ -88,20 +95,20 @@ def play(name, words, folder, each):
     words = [*words, "--out", "run"]
     life = Life()
     made(words, folder / "whole", first=life.begin, last=life.end)
-    counts = json.loads((folder / "whole/counts").read_text())
-    whole, seconds = contents(folder / "whole/run"), 0.0
+    spans = json.loads((folder / "whole/spans").read_text())
+    whole = contents(folder / "whole/run")
     if each.get("clock"):
         began = time.monotonic()
         made(words, folder / "timed")
-        seconds = time.monotonic() - began
+        spans["clock"] = [0.0, time.monotonic() - began]
         assert contents(folder / "timed/run") == whole, name
     rng = random.Random(f"{SEED}: {name}")
-    for number, (kind, moment) in enumerate(points(rng, counts, seconds, each)):
+    for number, (kind, moment) in enumerate(points(rng, spans, each)):
         where = folder / str(number)
         point = {"name": name, "kind": kind, "moment": moment, "killed": False}
         if killed(words, where, kind, moment):
             point["killed"] = True
-            point["goes on"] = (where / "run/resume/state.pt").is_file()
+            point["goes on"] = (where / STATE).is_file()
             status = ended(started(words, where))
             said = (where / "said").read_text()
             point["resumed"] = "resuming" in said
@@ -119,11 +126,13 @@ def main(folder, part, parts):
     prepare()
     files = parents(folder / "parents")
     jobs = [
-        (f"train {name}", words, {"anywhere": 1, "writing": 5, "clock": 1})
+        (f"train {name}", words, {"anywhere": 1, "writing": 5, "between": 2, "clock": 1})
         for name, words in TRAININGS.items()
     ]
     for name, entry in declared.methods().items():
-        each = {"anywhere": 1, "writing": 1} if entry.kind == "population" else {"writing": 1}
+        each = {"writing": 1}
+        if entry.kind == "population":
+            each |= {"anywhere": 1, "between": 1}
         jobs.append((f"merge {name}", merge(name, files), each))
     for name, words, each in jobs[part::parts]:
         play(name, words, folder / name.replace(" ", "-"), each)

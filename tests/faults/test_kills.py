@@ -43,6 +43,7 @@ def test_nothing_is_lost_to_kills_of_any_method_at_any_point(tmp_path, capsys):
     assert lost == []
     assert len(points) >= LEAST
     assert sum(point["resumed"] for point in points) >= LEAST // 2
+    assert [p for p in points if p["kind"] == "between" and not p["resumed"]] == []
     # A state that was there is one that the next run goes on from.
     assert [p for p in points if p["goes on"] and not p["resumed"]] == []
     names = {point["name"] for point in points}
