@@ -162,7 +162,7 @@ def finish(tiny, name: str, settings: dict[str, Any], out: Path) -> Ended:
 
 
 @pytest.fixture
-def saved(monkeypatch, tmp_path):
+def saved(monkeypatch, tmp_path, every_state):
     """The folders with each state that was ever saved."""
     found: list[Path] = []
     original = store.save_state

@@ -32,6 +32,13 @@ def test_a_frame_holds_no_effect_and_follows_wide_intervals_so_far():
     assert -2.5 < frame.low < frame.high < 2.5
 
 
+def test_what_was_not_measured_is_not_drawn():
+    axis = Figure().subplots()
+    Frame(-2.0, 2.0).mean(axis, 0, float("nan"), "k", "o")
+    assert not axis.lines
+    assert not axis.texts
+
+
 def drawn(ends, mean=True):
     axis = Figure().subplots()
     frame = Frame(-2.0, 2.0)

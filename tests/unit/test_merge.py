@@ -24,6 +24,7 @@ NETWORK = Network(build="resnet8-w8")
 DATA = Data.model_validate({"name": "digits", "sizes": {"fit": 60, "search": 40, "test": 20}})
 RANDOM = {"evaluations": 8, "batch": 4}
 METRIC = {"metric": "cross-entropy"}
+pytestmark = pytest.mark.usefixtures("every_state")
 
 
 @pytest.fixture(scope="module")

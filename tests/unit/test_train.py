@@ -22,6 +22,8 @@ from mergesuite.stages.schedules import learning_rate
 from mergesuite.stages.trainer import Trainer, accuracy
 from mergesuite.stages.updates import make_optimiser
 
+pytestmark = pytest.mark.usefixtures("every_state")
+
 N = 60
 
 

@@ -64,7 +64,12 @@ class Frame:
     def mean(
         self, axis: Axes, y: float, mean: float, colour: str, mark: str, name: str = "", **style
     ) -> None:
-        """A mark; at the border, an arrowhead and the number, after a name if it has one."""
+        """A mark; at the border, an arrowhead and the number, after a name if it has one.
+
+        Nothing for a mean that is missing (NaN): what it would be a gain over was not measured.
+        """
+        if not there(mean):
+            return
         if self.holds(mean):
             axis.plot([mean], [y], mark, color=colour, **{"ms": 5, "zorder": 4, **style})
             return

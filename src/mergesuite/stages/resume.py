@@ -7,7 +7,8 @@ declared; this stays, and holds all that is needed to end in the same bytes.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from mergesuite.core.ranks import ALONE, Ranks
 
 FOLDER = "resume"
 STATE = "state.pt"
+SHARE = 0.03
+"""The share of a run's time that saving its state may take: a generation may last milliseconds."""
 
 
 class Resume:
@@ -33,6 +36,7 @@ class Resume:
         self._keeps = out is not None
         self._folder, self._key, self._ranks = (out or Path()) / FOLDER, key, ranks
         self._kept: dict[str, str] = {}
+        self._due = 0.0
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The last state that was saved, or None: then the run starts at its beginning.
@@ -56,11 +60,19 @@ class Resume:
         self._ranks.wait()  # all have read the state before the first replaces it
         return state
 
-    def save(self, **state: Any) -> None:
-        """Save a state: tensors, numbers, strings and containers of them."""
-        if self._keeps and self._ranks.rank == 0:
-            path = self._folder / STATE
-            store.save_state(path, {**state, "kept": self._kept, "key": self._key})
+    def save(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        """Save a state of tensors, numbers, strings and containers of them, when it is time.
+
+        That is at once, and then whenever `1 / SHARE` times as long as it took has gone by: a kill
+        costs so much, and what has been computed since the last call.
+        """
+        began = time.monotonic()
+        if not self._keeps or self._ranks.rank or began < self._due:
+            return
+        path = self._folder / STATE
+        store.save_state(path, {**state(), "kept": self._kept, "key": self._key})
+        ended = time.monotonic()
+        self._due = ended + (ended - began) / SHARE
 
     def keep(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         """Set weights aside under `name`; the next state that is saved counts on them."""

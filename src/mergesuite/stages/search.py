@@ -86,7 +86,7 @@ def search(
     lift: Any = None,
     ranks: Ranks = ALONE,
 ) -> Rows:
-    """The ask/tell loop. The state is saved once a generation; `lift` clamps candidates.
+    """The ask/tell loop. The state is saved between generations; `lift` clamps candidates.
 
     All `ranks` run it alike; the first saves. Without `out` nothing is saved.
 
@@ -106,7 +106,17 @@ def search(
         log(f"resuming after {meter.cost['evaluations_asked']} evaluations")
     else:
         method.start(parents, scores, streams.generator("search", method.name, seed))
-    saved = rows[-1].get("generation") if rows else None
+
+    def state_now() -> dict[str, Any]:
+        return {
+            "method": method.state(),
+            "evaluator": evaluator.state(),
+            "rows": rows,
+            "draw": draw,
+            "meter": meter.state(),
+        }
+
+    last = rows[-1].get("generation") if rows else None
     done = rows[-1]["evaluations"] if rows else 0
     count = Count(method.name, done, method.candidates(len(parents)), "evaluations")
     while True:
@@ -138,15 +148,9 @@ def search(
                 **method.trace(),
             }
         )
-        if rows[-1].get("generation") != saved or "generation" not in rows[-1]:
-            saved = rows[-1].get("generation")
-            resume.save(
-                method=method.state(),
-                evaluator=evaluator.state(),
-                rows=rows,
-                draw=draw,
-                meter=meter.state(),
-            )
+        if rows[-1].get("generation") != last or "generation" not in rows[-1]:
+            last = rows[-1].get("generation")
+            resume.save(state_now)
             count.say(f"best {_share(rows[-1]['best'], fitness, evaluator.n)}")
     count.close()
     _recheck(method, evaluator, lift)

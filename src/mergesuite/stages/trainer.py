@@ -212,7 +212,7 @@ def train(
 
     Args:
         trainer: the network and its recipe.
-        resume: where the state is saved after each epoch.
+        resume: where the state is saved after epochs.
         meter: counts the cost.
         images: how many to train on in all; None: every epoch is whole.
         held_out: images that are scored after each epoch, for the curve only; nothing is selected
@@ -245,5 +245,5 @@ def train(
         )
         if keep and epoch + 1 in recipe.kept_epochs()[:-1]:
             keep(epoch + 1, module)
-        resume.save(**trainer.state(), curve=curve, meter=meter.state())
+        resume.save(lambda: {**trainer.state(), "curve": curve, "meter": meter.state()})
     return curve
