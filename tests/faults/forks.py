@@ -35,7 +35,7 @@ def prepare():
     """Import and read what every command needs."""
     for name in (*host.PRELOADED, "torch._dynamo", "cma", "sklearn.datasets"):
         importlib.import_module(name)
-    for read in host._when_idle()[:4]:
+    for read in host._when_idle()[:5]:
         read()
     resume.SHARE = math.inf  # a state after every generation: the clock decides nothing
     # So that rejection leaves a part of the images out, in splits as small as these.

@@ -156,23 +156,37 @@ def test_data_arguments_read_back():
     assert flags.read(Data, build_parser().parse_args(words)) == data
 
 
-def test_measured_is_each_model_and_each_population_with_its_entries(jobs):
+def test_measured_is_each_population_with_its_entries_and_members(jobs):
     work = jobs()
     assert work.groups == {
-        "trained_models": ["net", "spiking"],
-        "pair": ["mega-pair", "polish-pair", "average-pair"],
-        "cycles": ["average-cycles"],
-        "mixed": ["average-mixed"],
+        "pair": ["mega-pair", "polish-pair", "average-pair", "net"],
+        "cycles": ["average-cycles"],  # of the same trainings, measured with the pair
+        "mixed": ["average-mixed", "spiking"],
         "spikes": ["average-spikes"],
     }
-    assert work.measured("pair", 1)[0] == "results/full/mine/merge/mega-pair/s1"
-    assert work.measured("trained_models", 4) == ["results/full/mine/train/net/s4"]
+    folder = "results/full/mine"
+    assert work.measured("pair", 1)[0] == f"{folder}/merge/mega-pair/s1"
+    assert work.measured("pair", 1)[-2:] == [f"{folder}/train/net/s2", f"{folder}/train/net/s3"]
     assert work.measured_files("mixed", 0) == [
-        "results/full/mine/merge/average-mixed/s0/model.safetensors",
-        "results/full/mine/merge/average-mixed/s0/run.json",
+        f"{folder}/{run}/{name}"
+        for run in ("merge/average-mixed/s0", "train/spiking/s0")
+        for name in ("model.safetensors", "run.json")
     ]
     assert "--population pair" in work.evaluate_arguments("pair", 0)
+
+
+def test_a_model_that_is_no_member_is_measured_by_itself(jobs):
+    work = jobs(change={"run": ["spikes"]})  # which starts at net
+    assert work.groups == {"spikes": ["average-spikes", "spiking"], "trained_models": ["net"]}
+    assert work.measured("trained_models", 2) == ["results/full/mine/train/net/s2"]
     assert "--population" not in work.evaluate_arguments("trained_models", 0)
+
+
+@pytest.mark.parametrize("change", [None, {"run": ["spikes"]}, {"run": ["cycles", "pair"]}])
+def test_every_run_is_measured_once(jobs, change):
+    work = jobs(change=change or {})
+    found = [run for runs in work.evaluations.values() for run in runs]
+    assert sorted(found) == sorted((s, seed) for s in work.subjects for seed in work.seeds(s))
 
 
 def test_there_is_one_evaluation_of_each_seed_of_a_group(jobs):
@@ -185,12 +199,11 @@ def test_there_is_one_evaluation_of_each_seed_of_a_group(jobs):
         "s3",
         "s4",
     ]  # six seeds, five replicates
-    assert sum("/trained_models/" in name for name in found) == 6
 
 
 def test_a_profile_runs_only_its_populations(jobs):
     work = jobs("smoke", results="elsewhere")
-    assert set(work.groups) == {"trained_models", "pair"}
+    assert set(work.groups) == {"pair"}
     assert list(work.subjects) == ["net", "mega-pair", "polish-pair", "average-pair"]
     assert work.runs("net")[1] == "elsewhere/smoke/mine/train/net/s1"
 
@@ -286,6 +299,7 @@ def test_one_evaluation_measures_all_searches_of_a_replicate(jobs):
         "mega-pair/s1", "mega-pair/s1001", "polish-pair/s1", "polish-pair/s1001",
         "polish-pair/s2001", "average-pair/s1",
     )]  # fmt: skip
+    folders += [f"results/full/mine/train/net/s{seed}" for seed in (2, 3)]
     assert work.measured("pair", 1) == folders
     words = shlex.split(work.evaluate_arguments("pair", 1))
     assert words[1 : 1 + len(folders)] == folders
@@ -318,7 +332,7 @@ def test_the_result_of_a_merge_may_be_merged_again(jobs):
         files[0], records[0], files[1], records[1],
     ]  # fmt: skip
     assert work.seeds("soup-second") == [0, 1, 2]  # as many as there are of the fewest
-    assert set(work.groups) == {"trained_models", "second", "pair", "cycles"}
+    assert set(work.groups) == {"second", "pair", "cycles"}
     assert work.merge_arguments("soup-second", 0).count("--model resnet8-w8") == 1
     edited = jobs(change=loading.overlay(STACKED, {"models": {"net": {"recipe": {"lr": 0.5}}}}))
     assert edited.spec("soup-second", 0) != work.spec("soup-second", 0)
@@ -435,7 +449,7 @@ def test_what_the_stages_write_is_what_was_planned(jobs, tmp_path):
     assert first != second
     assert sealed.read(Path(work.run("cma-pair", 1000)) / "run.json")["seed"] == 1000
     assert measured_seeds(work) == {"average-pair": {0}, "random-pair": {0, 1000},
-                                    "cma-pair": {0, 1000}}  # fmt: skip
+                                    "cma-pair": {0, 1000}, "net": {0, 1}}  # fmt: skip
 
 
 def measured_seeds(work):

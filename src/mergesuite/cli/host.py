@@ -7,6 +7,8 @@ it; that and every later job hands its command, environment, folder and streams 
 client, and its client with its status. Host and jobs end with the Snakemake that opened the folder:
 the next one would start the same jobs again beside them.
 
+Every job starts as a client: what only the host needs is imported in the host's functions.
+
 Nothing depends on it. Where anything is not as it should be (no host, other code on disk than the
 host has imported, another number of threads), the command runs in the process that was started.
 """
@@ -16,24 +18,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import importlib
 import json
 import os
-import select
-import shutil
 import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
-import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mergesuite import cli
 from mergesuite.core import scratch
 
 VARIABLE = "MERGESUITE_HOST"
@@ -114,6 +109,8 @@ def _connected(folder: Path) -> socket.socket:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one of several first jobs starts it, the others wait
         with contextlib.suppress(OSError):
             return _connect(path)
+        import subprocess
+
         with (folder / "log").open("ab") as log:
             host = subprocess.Popen(
                 [sys.executable, "-m", "mergesuite.cli.host", str(folder), str(path)],
@@ -175,6 +172,10 @@ def _code_on_disk() -> str:
 
 def serve(folder: Path, path: Path) -> None:
     """Fork a process for every request until the owner of `folder` has ended."""
+    import importlib
+    import select
+    import shutil
+
     code = _code_on_disk()
     for name in PRELOADED:
         importlib.import_module(name)
@@ -198,15 +199,25 @@ def serve(folder: Path, path: Path) -> None:
 
 def _when_idle() -> list[Callable[[], Any]]:
     """What a job would do before it computes, in the order of need: read the package, import."""
-    from torch import overrides  # a client pays for none of these
+    import importlib
 
+    from torch import overrides
+
+    from mergesuite.cli import parser
     from mergesuite.core import digests, provenance
+    from mergesuite.data import digits
     from mergesuite.experiment import declared
 
     reading = [declared.methods, declared.families, declared.datasets, digests.prepare]
+    # Grammar, source of the embedded data, what tracing a network looks up, what records say.
+    once = [
+        parser.build_parser,
+        digits.divide,
+        overrides.get_testing_overrides,
+        provenance.versions,
+    ]
     imports = [partial(importlib.import_module, name) for name in WHEN_IDLE]
-    # What tracing a network looks up once in a process, and what every record says.
-    return [*reading, overrides.get_testing_overrides, provenance.versions, *imports]
+    return [parser.build_parser, *reading, *once, *imports]
 
 
 def _bury() -> None:
@@ -237,6 +248,11 @@ def _received(connection: socket.socket) -> tuple[dict[str, Any] | None, list[in
 
 def _be(request: dict[str, Any], streams: list[int], connection: socket.socket) -> NoReturn:
     """Become the process that the client would have been."""
+    import threading
+    import traceback
+
+    from mergesuite import cli
+
     status = 1
     try:
         connection.sendall(os.getpid().to_bytes(8, "little"))
@@ -266,6 +282,7 @@ def _be(request: dict[str, Any], streams: list[int], connection: socket.socket) 
 
 def end_with_owner() -> None:
     """End this process as soon as the owner of the folder that is named to it has ended."""
+    import threading
 
     def wait(owner: int) -> None:
         fcntl.flock(owner, fcntl.LOCK_EX)

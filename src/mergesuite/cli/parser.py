@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 
 from mergesuite import __version__
 from mergesuite.cli import networks, papers
@@ -28,8 +29,9 @@ def parse(words: list[str]) -> argparse.Namespace:
     return options
 
 
+@functools.cache
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all sub-commands."""
+    """The parser of all sub-commands; it keeps nothing of what it has parsed."""
     parser = Parser(
         prog="mergesuite",
         description="Merge and evolve the weights of trained networks, and check what papers say "

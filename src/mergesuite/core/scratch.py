@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +22,8 @@ YOUNG = 60.0
 
 def make() -> Path:
     """A new folder of this process; those of processes that have ended are swept."""
+    import tempfile  # here, for whoever only looks for an owner
+
     _sweep()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     owner = os.open(folder / OWNER, os.O_CREAT | os.O_RDWR)
@@ -34,6 +34,8 @@ def make() -> Path:
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
     """The same for a block."""
+    import shutil
+
     made = make()
     try:
         yield made
@@ -57,6 +59,9 @@ def has_ended(folder: Path) -> bool:
 
 
 def _sweep() -> None:
+    import shutil
+    import tempfile
+
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             is_old = time.time() - folder.stat().st_mtime > YOUNG

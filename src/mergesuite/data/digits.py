@@ -104,6 +104,7 @@ def _source_file() -> Path:
     )
 
 
+@functools.cache
 def divide() -> dict[str, np.ndarray]:
     """Sorted source indices per split; each digit's handwriting is divided by `SHARES`."""
     _, labels = handwriting()

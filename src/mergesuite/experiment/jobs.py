@@ -23,7 +23,7 @@ from mergesuite.experiment.settings import Data, Merge, Network, digest
 from mergesuite.experiment.spec import Checkpoint, Paper, replicate_of
 
 TRAINED = "trained_models"
-"""The group of all models in an evaluation; no name in a spec has an underscore."""
+"""The group of models that are in no population; no name in a spec has an underscore."""
 
 remembered = functools.cache
 """For methods: jobs live as long as the process, so what their caches hold may too."""
@@ -155,21 +155,42 @@ class Jobs:
         return f"{self.data_folder}/{slug(self.paper.data_of(model))}.json"
 
     @functools.cached_property
-    def groups(self) -> dict[str, list[str]]:
-        """What is measured together: all models, or all entries of a population."""
-        found: dict[str, list[str]] = {}
+    def evaluations(self) -> dict[tuple[str, int], list[tuple[str, int]]]:
+        """What is measured together, (subject, seed) by (group, replicate).
+
+        That is all searches of a replicate of a population, and the trainings behind its members,
+        each where it is met first: what a network computes is then computed once. Models that are
+        no member of anything are measured by their seeds.
+        """
+        found: dict[tuple[str, int], list[tuple[str, int]]] = {}
+        trained = []
         for subject, parts in self.subjects.items():
-            found.setdefault(parts[1] if parts else TRAINED, []).append(subject)
+            for seed in self.seeds(subject):
+                if parts:
+                    place = (parts[1], replicate_of(seed))
+                    found.setdefault(place, []).append((subject, seed))
+                else:
+                    trained.append((subject, seed))
+        homes: dict[tuple[str, int], tuple[str, int]] = {}
+        for place in found:
+            for of in self.paper.parents(*place):
+                if isinstance(of, Checkpoint):
+                    homes.setdefault((of.subject, of.seed), place)
+        for run in trained:
+            found.setdefault(homes.get(run, (TRAINED, run[1])), []).append(run)
         return found
 
+    @functools.cached_property
+    def groups(self) -> dict[str, list[str]]:
+        """The subjects of each group of evaluations."""
+        found: dict[str, dict[str, None]] = {}
+        for (group, _), runs in self.evaluations.items():
+            found.setdefault(group, {}).update(dict.fromkeys(subject for subject, _ in runs))
+        return {group: list(subjects) for group, subjects in found.items()}
+
     def measured(self, group: str, replicate: int) -> list[str]:
-        """The run folders that one evaluation reads: all searches of a replicate."""
-        return [
-            self.run(subject, seed)
-            for subject in self.groups[group]
-            for seed in self.seeds(subject)
-            if replicate_of(seed) == replicate
-        ]
+        """The run folders that one evaluation reads."""
+        return [self.run(*run) for run in self.evaluations[group, replicate]]
 
     def measured_files(self, group: str, replicate: int) -> list[str]:
         """The weights and the records in these folders."""
@@ -179,9 +200,7 @@ class Jobs:
     def metrics(self) -> list[str]:
         """The tables of all evaluations, without their ending."""
         return [
-            f"{self.folder}/evaluate/{group}/s{replicate}"
-            for group, subjects in self.groups.items()
-            for replicate in sorted({replicate_of(x) for s in subjects for x in self.seeds(s)})
+            f"{self.folder}/evaluate/{group}/s{replicate}" for group, replicate in self.evaluations
         ]
 
     # What commands are told
@@ -269,7 +288,8 @@ class Jobs:
     @remembered
     def evaluate_need(self, group: str, device: str) -> resources.Need:
         """What measuring a group asks a scheduler for."""
-        networks, others = 2 * len(self.groups[group]), len(self._others(group))
+        networks = 2 * max(len(runs) for (of, _), runs in self.evaluations.items() if of == group)
+        others = len(self._others(group))
         needs = [
             resources.evaluate(self._network(m), self.paper.data_of(m), networks, others, device)
             for m in self._models(group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from mergesuite.core.runtime import Meter
 from mergesuite.errors import UserError
 from mergesuite.experiment import declared, identity
 from mergesuite.experiment.settings import Data, Merge, Network
+from mergesuite.fitness import Evaluator
 from mergesuite.methods import (
     Calling,
     Combination,
@@ -53,7 +55,7 @@ class Merged:
         trace: rows of trace.csv.
         score: fitness of the result as the search counted it; None where nothing was searched.
         begun: that of the best parent, where the search began.
-        fitness_images: images behind one fitness value.
+        fitness_images: images behind one fitness value; 0 where nothing was scored.
     """
 
     state_dicts: list[dict[str, Tensor]]
@@ -184,22 +186,25 @@ def merge(
     method = by or create(how.use, **with_budget(how.use, how.params, budget))
     state_dicts = {str(path): problem.load(path) for path in parents}
     check_same(state_dicts)
-    module = problem.network()
+    module = problem.network().eval()
     if how.parents == "aligned":
         state_dicts = aligned(module, state_dicts, problem.scored("fit", 1).shape[1:])
     space = WeightSpace(module, how.part)
     vectors = torch.stack([space.flatten(s) for s in state_dicts.values()]).to(problem.device)
-    evaluator = make_evaluator(problem, space, module, how.fitness, seed, ranks)
+    scored = method.chooses or how.part == "parameters"  # then a base is chosen for the rest
+
+    @functools.cache
+    def evaluator() -> Evaluator:  # it traces the network: an average does without
+        return make_evaluator(problem, space, module, how.fitness, seed, ranks)
 
     # Statistics that are kept, and in no vector: one vector scores differently beside others.
     beside = how.part == "parameters" and how.fitness.batchnorm == "keep" and has_batchnorm(module)
     fitness = torch.zeros(len(vectors), dtype=torch.float64)
-    scored = method.chooses or how.part == "parameters"  # then a base is chosen for the rest
     for i, state in enumerate(state_dicts.values() if scored else ()):
         module.load_state_dict(state)  # what is not in the vector is the parent's own
-        fitness[i] = evaluator.scores(vectors[i : i + 1]).fitness[0]
+        fitness[i] = evaluator().scores(vectors[i : i + 1]).fitness[0]
         if beside:
-            evaluator.forget()
+            evaluator().forget()
     top = int(torch.nan_to_num(fitness, nan=-torch.inf, posinf=-torch.inf).argmax())
     base = list(state_dicts.values())[top]
     if isinstance(method, OneStep) and method.wants:
@@ -211,15 +216,15 @@ def merge(
     module.load_state_dict(base)
     del state_dicts
     if scored:
-        meter.add(forward_images=len(vectors) * evaluator.n + evaluator.calibration_images)
-        log(f"parents score {', '.join(f'{f:.6g}' for f in fitness)} on {evaluator.n} images")
+        meter.add(forward_images=len(vectors) * evaluator().n + evaluator().calibration_images)
+        log(f"parents score {', '.join(f'{f:.6g}' for f in fitness)} on {evaluator().n} images")
     if how.parents == "best":
         vectors = vectors[top].expand_as(vectors).clone()
         fitness = fitness[top].expand_as(fitness).clone()
     if how.parents == "copies":
         vectors = _copies(vectors[top], len(vectors), seed)
-        fitness = evaluator.scores(vectors).fitness
-        meter.add(forward_images=len(vectors) * evaluator.n)
+        fitness = evaluator().scores(vectors).fitness
+        meter.add(forward_images=len(vectors) * evaluator().n)
 
     trace: Rows = []
     score: float | None = None
@@ -228,7 +233,7 @@ def merge(
     method.statistics = space.statistics.to(problem.device)
     if isinstance(method, Population):
         if beside:  # the search starts at scores of the kind that it will count
-            answer = evaluator.scores(vectors)
+            answer = evaluator().scores(vectors)
             fitness = answer.fitness
             meter.add(forward_images=int(answer.images.sum()))
         begun = float(torch.nan_to_num(fitness, nan=-torch.inf, posinf=-torch.inf).max())
@@ -236,13 +241,13 @@ def merge(
             method.mutable = ~method.statistics
         lift = None if how.protocol == "released" else space.clamp
         trace = search(
-            method, evaluator, vectors, fitness, how.fitness, seed=seed, out=out, key=key,
+            method, evaluator(), vectors, fitness, how.fitness, seed=seed, out=out, key=key,
             meter=meter, lift=lift, ranks=ranks,
         )  # fmt: skip
         vector, score = best_of(method, lift)
         result = Combination(vector[None])
     elif isinstance(method, Calling):
-        vector, score = found_by(method, evaluator, vectors, meter=meter, lift=space.clamp)
+        vector, score = found_by(method, evaluator(), vectors, meter=meter, lift=space.clamp)
         result = Combination(vector[None])
     elif isinstance(method, OneStep):
         result = method.combine(vectors, fitness)
@@ -267,7 +272,7 @@ def merge(
         trace,
         score,
         begun,
-        evaluator.n,
+        evaluator().n if scored else 0,
     )
 
 
