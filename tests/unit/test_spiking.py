@@ -156,6 +156,40 @@ def test_surrogate_gradient_is_that_of_a_sigmoid():
     assert current.grad.item() == pytest.approx((4 * s * (1 - s) / 2).item(), rel=1e-5)
 
 
+NEURONS = [
+    neurons.Neuron(kind, tau, decay, v_reset=reset, surrogate=surrogate)
+    for kind, tau, decay in [("LIF", 3.0, True), ("LIF", 2.0, False), ("IF", 2.0, True)]
+    for reset in (0.0, 0.2, None)
+    for surrogate in ("sigmoid", "atan")
+]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("neuron", NEURONS, ids=str)
+def test_the_gradients_of_all_steps_at_once_are_those_of_spikingjelly(neuron, layout):
+    """Bit for bit, in the same memory: what is computed from them depends on both."""
+    layer, rng = neurons.Spikes(neuron, 4, "m"), streams.generator("test", "steps")
+    x = (torch.randn(4 * 3, 5, 4, 4, generator=rng) * 3).contiguous(memory_format=layout)
+    back = torch.randn(x.shape, generator=rng)
+    found = []
+    for pass_ in (layer, lambda x: layer.node(x.unflatten(0, (4, -1))).flatten(0, 1)):
+        current = x.clone().requires_grad_()
+        out = pass_(current)
+        (gradient,) = torch.autograd.grad(out, current, back)
+        found.append((out, gradient))
+    assert found[0][0].grad_fn is not None
+    assert 0.1 < float(found[0][0].detach().mean()) < 0.9
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.equal(ours, theirs)
+        assert ours.stride() == theirs.stride()
+
+
+def test_a_neuron_whose_gradients_pass_the_reset_is_spikingjellys():
+    layer = neurons.Spikes(neurons.Neuron(detach_reset=False), 2, "m")
+    layer(torch.ones(2, 1, requires_grad=True))
+    assert isinstance(layer.node.v, torch.Tensor)  # it has run, and holds its potential
+
+
 @pytest.mark.parametrize("connect", ["ADD", "AND", "IAND"])
 def test_single_and_multi_step_agree(connect):
     multi = awake(connect=connect).eval()

@@ -5,12 +5,14 @@ spikingjelly is imported where it is used: it takes seconds, and no other networ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from mergesuite.errors import UserError, nearest
 
@@ -108,44 +110,93 @@ class Spikes(nn.Module):
         if self.step_mode == "s":
             return self.node(x)
         steps = x.unflatten(0, (self.steps, -1))
-        found = self._without_gradients(steps) if self.is_stateless else self.node(steps)
-        return found.flatten(0, 1)
+        if self.is_stateless:
+            return spikes(self.neuron, steps)[0].flatten(0, 1)
+        if self.neuron.detach_reset and x.device.type == "cpu" and x.dtype == torch.float32:
+            return Sequence.apply(steps, self.neuron).flatten(0, 1)
+        return self.node(steps).flatten(0, 1)
 
     @property
     def is_stateless(self) -> bool:
         """Whether a pass leaves nothing in the neurons that would have to be reset."""
         return self.step_mode == "m" and not torch.is_grad_enabled()
 
-    def _without_gradients(self, x: Tensor) -> Tensor:
-        """The spikes of `node`, bit for bit, with fewer calls."""
-        rest = self.neuron.v_reset or 0.0
-        spikes = torch.empty_like(x)
-        potential = torch.full_like(x[0], rest) if rest else None
-        for step, (current, spike) in enumerate(zip(x, spikes, strict=True), start=1):
-            potential = self._charged(potential, current, rest)
-            torch.ge(potential, self.neuron.v_threshold, out=spike)
-            if step < len(x):
-                potential = self._after(potential, spike, rest)
-        return spikes
 
-    def _after(self, potential: Tensor, spike: Tensor, rest: float) -> Tensor:
-        """The potential after a spike."""
-        if self.neuron.v_reset is None:
-            return potential - spike * self.neuron.v_threshold
-        potential = (1.0 - spike).mul_(potential)
-        return potential + spike * rest if rest else potential
+class Sequence(torch.autograd.Function):
+    """All steps of a layer that stops gradients at the reset, bit for bit as `Spikes.node`.
 
-    def _charged(self, potential: Tensor | None, x: Tensor, rest: float) -> Tensor:
-        """The potential before a spike: Fang et al. 2021, equations 2 and 3 (IF and LIF).
+    On a CPU spikingjelly records each operation of each step; here is one record of all.
+    """
 
-        None: it is 0 everywhere, as in the first step.
-        """
-        leaks = self.neuron.kind == "LIF"
-        if potential is None:
-            return x / self.neuron.tau if leaks and self.neuron.decay_input else x
-        if not leaks:
-            return potential + x
-        above = potential - rest if rest else potential
-        if self.neuron.decay_input:
-            return (x - above).div_(self.neuron.tau).add_(potential)
-        return (potential - above / self.neuron.tau).add_(x)
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, neuron: Neuron) -> Tensor:
+        """`[steps, n, ...]` -> spikes, 0 or 1."""
+        found, charged = spikes(neuron, x)
+        ctx.save_for_backward(found, *charged)
+        ctx.neuron = neuron
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """That of the input: of the last step first, each with what the later ones hand back."""
+        neuron: Neuron = ctx.neuron
+        found, *charged = ctx.saved_tensors
+        given: list[Tensor] = []
+        later: Tensor | None = None
+        for step in reversed(range(len(charged))):
+            own = gradient[step] * _slope(neuron, charged[step])
+            if later is not None:
+                own += later if neuron.v_reset is None else (1.0 - found[step]).mul_(later)
+            leaked = own / neuron.tau if neuron.kind == "LIF" else None
+            given.append(leaked if leaked is not None and neuron.decay_input else own)
+            later = own if leaked is None else own - leaked
+        return torch.stack(given[::-1]), None
+
+
+def spikes(neuron: Neuron, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Spikes of an input `[steps, n, ...]`, and the potentials before them, one of each step."""
+    rest = neuron.v_reset or 0.0
+    found = torch.empty_like(x)
+    charged: list[Tensor] = []
+    potential = torch.full_like(x[0], rest) if rest else None
+    for step, (current, spike) in enumerate(zip(x, found, strict=True), start=1):
+        charged.append(_charged(neuron, potential, current, rest))
+        torch.ge(charged[-1], neuron.v_threshold, out=spike)
+        if step < len(x):
+            potential = _after(neuron, charged[-1], spike, rest)
+    return found, charged
+
+
+def _charged(neuron: Neuron, potential: Tensor | None, x: Tensor, rest: float) -> Tensor:
+    """The potential before a spike: Fang et al. 2021, equations 2 and 3 (IF and LIF).
+
+    None: it is 0 everywhere, as in the first step.
+    """
+    leaks = neuron.kind == "LIF"
+    if potential is None:
+        return x / neuron.tau if leaks and neuron.decay_input else x
+    if not leaks:
+        return potential + x
+    above = potential - rest if rest else potential
+    if neuron.decay_input:
+        return (x - above).div_(neuron.tau).add_(potential)
+    return (potential - above / neuron.tau).add_(x)
+
+
+def _after(neuron: Neuron, potential: Tensor, spike: Tensor, rest: float) -> Tensor:
+    """The potential after a spike."""
+    if neuron.v_reset is None:
+        return potential - spike * neuron.v_threshold
+    potential = (1.0 - spike).mul_(potential)
+    return potential + spike * rest if rest else potential
+
+
+def _slope(neuron: Neuron, charged: Tensor) -> Tensor:
+    """The derivative that stands in for that of the spike by the potential before it."""
+    above = charged - neuron.v_threshold
+    if neuron.surrogate == "sigmoid":
+        half = above.mul_(neuron.alpha).sigmoid_()
+        return (1 - half).mul_(half).mul_(neuron.alpha)
+    bent = above.mul_(math.pi / 2 * neuron.alpha)
+    return (neuron.alpha / 2) / (1 + bent * bent)
