@@ -47,6 +47,14 @@ def test_raw_bits_are_those_of_pcg64():
     assert portable.bits(5, "a", 1).tolist() == expected
 
 
+@pytest.mark.parametrize("rows", [[0, 1, 2], [5, 3, 99, 7, 3], range(40, 60), []])
+def test_rows_of_a_table_are_drawn_as_in_the_whole_table(rows):
+    rows = np.array(rows, dtype=int)
+    bits, uniforms = portable.bits(100 * 7, "a"), portable.uniforms((100, 7), "a")
+    assert np.array_equal(portable.rows_of_bits(rows, 7, "a"), bits.reshape(100, 7)[rows])
+    assert np.array_equal(portable.rows_of_uniforms(rows, 7, "a"), uniforms[rows])
+
+
 def test_permutation_holds_every_number_once_and_follows_its_names():
     order = portable.permutation(1000, "x")
     assert sorted(order.tolist()) == list(range(1000))

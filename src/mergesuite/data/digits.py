@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from mergesuite.core import digests
-from mergesuite.core.portable import bits, permutation, uniforms
+from mergesuite.core.portable import permutation, rows_of_bits, rows_of_uniforms, uniforms
 from mergesuite.data.composed import Composed
 from mergesuite.data.sources import SPLITS, LazySplit, Source, dataset
 from mergesuite.errors import UserError
@@ -141,9 +141,8 @@ def compose(planned: Plan, rows: np.ndarray) -> np.ndarray:
 
     An image depends on its row alone, not on which others are asked for.
     """
-    n = len(planned.labels)
     draws = {
-        part: uniforms((n, width), *planned.stream, part)[rows].astype(np.float32)
+        part: rows_of_uniforms(rows, width, *planned.stream, part).astype(np.float32)
         for part, width in (
             ("digit", 6),
             ("piece", 8),
@@ -152,7 +151,7 @@ def compose(planned: Plan, rows: np.ndarray) -> np.ndarray:
         )
     }
     # The triangular noise of a pixel is the difference of two bytes of one stream.
-    grain = bits(n * 3 * SIDE * SIDE // 4, *planned.stream, "noise").reshape(n, -1)[rows]
+    grain = rows_of_bits(rows, 3 * SIDE * SIDE // 4, *planned.stream, "noise")
     images = np.empty((len(rows), 3, SIDE, SIDE), dtype=np.uint8)
     for start in range(0, len(rows), CHUNK):
         part = slice(start, start + CHUNK)
