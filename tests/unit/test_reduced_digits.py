@@ -62,7 +62,7 @@ def test_12_pixels_show_the_larger_data_set():
 
 @pytest.mark.parametrize(("name", "split"), PINNED)
 def test_10_pixels_show_images_of_their_own(name, split):
-    planned = digits.plan(name, split, reduced_digits.MORE)
+    planned = digits.plan(name, split, reduced_digits.MORE[split])
     assert set(planned.sources) <= set(digits.divide()[split])
     assert not np.array_equal(planned.labels[:1000], digits.plan("digits", split).labels[:1000])
     if split == "test":

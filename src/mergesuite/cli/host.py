@@ -49,7 +49,9 @@ WHEN_IDLE = (
     "mergesuite.methods.parents",
     "mergesuite.data.reduced_digits",
     "mergesuite.cli.outcome",
+    "safetensors.torch",
     "mergesuite.models.spiking",
+    "spikingjelly.activation_based.neuron",
     "mergesuite.report.page",
     "mergesuite.judge.expected",
     "mergesuite.report.figures",
@@ -205,17 +207,13 @@ def _when_idle() -> list[Callable[[], Any]]:
 
     from mergesuite.cli import parser
     from mergesuite.core import digests, provenance
-    from mergesuite.data import digits
+    from mergesuite.data import reduced_digits
     from mergesuite.experiment import declared
 
     reading = [declared.methods, declared.families, declared.datasets, digests.prepare]
-    # Grammar, source of the embedded data, what tracing a network looks up, what records say.
-    once = [
-        parser.build_parser,
-        digits.divide,
-        overrides.get_testing_overrides,
-        provenance.versions,
-    ]
+    # What tracing a network looks up, what every record says, which embedded image shows what.
+    once = [overrides.get_testing_overrides, provenance.versions]
+    once += [partial(reduced_digits.load, name, Path()) for name in reduced_digits.LAPTOP]
     imports = [partial(importlib.import_module, name) for name in WHEN_IDLE]
     return [parser.build_parser, *reading, *once, *imports]
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -121,11 +120,12 @@ def divide() -> dict[str, np.ndarray]:
     return {split: np.sort(np.concatenate(part)) for split, part in parts.items()}
 
 
-def plan(name: str, split: str, sizes: Mapping[str, int] = SIZES) -> Plan:
-    """Which digits the images of `split` of data set `name` show; classes are balanced."""
+@functools.cache
+def plan(name: str, split: str, n: int | None = None) -> Plan:
+    """Which digits the `n` images of `split` of data set `name` show; classes are balanced."""
     _, labels = handwriting()
     pool = divide()[split]
-    n = sizes[split]
+    n = SIZES[split] if n is None else n
     wanted = permutation(n, name, split, "labels") % CLASSES[name]
     draw = uniforms((2, n), name, split, "sources")
     sources = np.empty(n, dtype=np.int64)

@@ -26,6 +26,8 @@ SIZES = {"fit": 8000, "search": 2000, "test": 5000}
 MORE = {"fit": 8000, "search": 2000, "test": 20000}
 SAME = {"digits12": "digits", "digits5-12": "digits5"}
 """Data sets that show the images of another."""
+LAPTOP = ("digits10", "digits5-10")
+"""Those of the profile with hundreds of short jobs."""
 CITE = (
     "Alpaydin & Kaynak: Optical Recognition of Handwritten Digits, "
     "UCI Machine Learning Repository (1998)"
@@ -70,7 +72,7 @@ def load(name: str, root: Path) -> Source:
     side = int(name[-2:])  # each is called by its pixels
     splits = {}
     for split in SPLITS:
-        planned = digits.plan(larger, split, MORE if name == "digits10" else SIZES)
+        planned = digits.plan(larger, split, (MORE if name == "digits10" else SIZES)[split])
         composed = Composed(partial(_composed, planned, side), len(planned.labels), side)
         key = f"{name} {split} {digests.code('data.reduced_digits')}"
         splits[split] = LazySplit(planned.labels, planned.sources, composed.kept_as(key))

@@ -9,7 +9,6 @@ import copy
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from mergesuite.models.narrow import widen
 
@@ -85,24 +84,28 @@ class Folded:
             assert isinstance(conv, nn.Conv2d)
             assert isinstance(norm, nn.BatchNorm2d)
             assert isinstance(target, nn.Conv2d)
-            assert norm.running_mean is not None
-            assert norm.running_var is not None
             assert target.bias is not None
-            weight, bias = fuse_conv_bn_weights(
-                conv.weight,
-                conv.bias,
-                norm.running_mean,
-                norm.running_var,
-                norm.eps,
-                norm.weight,
-                norm.bias,
-            )
-            target.weight.copy_(weight)
-            target.bias.copy_(bias)
+            fold(conv, norm, target.weight, target.bias)
         for tensor, source in self._copies:
             tensor.copy_(source)
         for layer in self._widened:
             layer.load()
+
+
+def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, weight: Tensor, bias: Tensor) -> None:
+    """Write the weights of `conv` with `norm` behind it to `weight` and `bias`.
+
+    Bit for bit those of `torch.nn.utils.fusion.fuse_conv_bn_weights`, without its new parameters.
+    """
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    shrink = torch.rsqrt(norm.running_var + norm.eps)
+    scale = shrink * norm.weight if norm.affine else shrink
+    torch.mul(conv.weight, scale.view(-1, 1, 1, 1), out=weight)
+    shift = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
+    torch.mul(shift, shrink, out=bias)
+    if norm.affine:
+        bias.mul_(norm.weight).add_(norm.bias)
 
 
 def folded(module: nn.Module) -> Folded | None:
