@@ -111,7 +111,7 @@ class Spikes(nn.Module):
             return self.node(x)
         steps = x.unflatten(0, (self.steps, -1))
         if self.is_stateless:
-            return spikes(self.neuron, steps)[0].flatten(0, 1)
+            return spikes(self.neuron, steps).flatten(0, 1)
         if self.neuron.detach_reset and x.device.type == "cpu" and x.dtype == torch.float32:
             return Sequence.apply(steps, self.neuron).flatten(0, 1)
         return self.node(steps).flatten(0, 1)
@@ -131,7 +131,8 @@ class Sequence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, neuron: Neuron) -> Tensor:
         """`[steps, n, ...]` -> spikes, 0 or 1."""
-        found, charged = spikes(neuron, x)
+        charged: list[Tensor] = []
+        found = spikes(neuron, x, charged)
         ctx.save_for_backward(found, *charged)
         ctx.neuron = neuron
         return found
@@ -154,18 +155,19 @@ class Sequence(torch.autograd.Function):
         return torch.stack(given[::-1]), None
 
 
-def spikes(neuron: Neuron, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Spikes of an input `[steps, n, ...]`, and the potentials before them, one of each step."""
+def spikes(neuron: Neuron, x: Tensor, charged: list[Tensor] | None = None) -> Tensor:
+    """Spikes of an input `[steps, n, ...]`; the potentials before them go to `charged`."""
     rest = neuron.v_reset or 0.0
     found = torch.empty_like(x)
-    charged: list[Tensor] = []
     potential = torch.full_like(x[0], rest) if rest else None
     for step, (current, spike) in enumerate(zip(x, found, strict=True), start=1):
-        charged.append(_charged(neuron, potential, current, rest))
-        torch.ge(charged[-1], neuron.v_threshold, out=spike)
+        potential = _charged(neuron, potential, current, rest)
+        if charged is not None:
+            charged.append(potential)
+        torch.ge(potential, neuron.v_threshold, out=spike)
         if step < len(x):
-            potential = _after(neuron, charged[-1], spike, rest)
-    return found, charged
+            potential = _after(neuron, potential, spike, rest)
+    return found
 
 
 def _charged(neuron: Neuron, potential: Tensor | None, x: Tensor, rest: float) -> Tensor:
