@@ -322,6 +322,33 @@ def test_small_images_of_a_spiking_network_share_a_larger_pass(side, chunk):
     assert Passes(module, Normalise(), shape, cpu, **how).chunk == chunk
 
 
+def test_a_few_images_in_doubt_are_decided_in_a_small_pass_with_the_same_bits():
+    module = models.build("resnet8-w8", 10, streams.generator("net")).eval()
+    images = torch.randint(256, (40, 3, 16, 16), generator=streams.generator("few"))
+    images = images.to(torch.uint8)
+    how = {"precision": "float32", "chunk": None, "fold": True, "exact": True}
+    passes = Passes(module, Normalise(), images.shape, torch.device("cpu"), **how)
+    sizes = []
+    module.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+
+    with torch.inference_mode():
+        whole = passes.unfolded(images, torch.arange(40))
+        few = passes.unfolded(images, torch.tensor([31, 2]))
+
+    assert sizes == [40, passes.few] == [40, 8]
+    assert torch.equal(few, whole[[31, 2]])
+
+
+def test_where_small_passes_give_other_bits_all_are_alike():
+    module = models.build("resnet8-w8", 10, streams.generator("net")).eval()
+    module.register_forward_hook(lambda _, x, out: out * (1 + 1e-6 * (len(x[0]) == 8)))
+    shape, cpu = torch.Size((40, 3, 16, 16)), torch.device("cpu")
+    how = {"precision": "float32", "chunk": None, "fold": True, "exact": True}
+    passes = Passes(module, Normalise(), shape, cpu, **how)
+    assert passes.folded
+    assert passes.few == passes.chunk == 40
+
+
 def test_nothing_exceeds_an_infinite_threshold(problem):
     module, space, images, labels, candidates = problem
     bars = torch.tensor([math.inf, 0.0], dtype=torch.float64)

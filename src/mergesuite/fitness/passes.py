@@ -28,6 +28,8 @@ CHUNK_UNFOLDED = 100
 Of smaller images as many more, up to `CHUNK_MOST`.
 """
 CHUNK_GPU = 1000
+FEW = 8
+"""Images per pass of the network itself where a folded one leaves these in doubt: mostly a few."""
 
 
 class Passes:
@@ -38,6 +40,7 @@ class Passes:
         folded: whether `logits` are those of the folded twin.
         steady: whether an image's logits are the same bits wherever in a batch it stands. Some
             matrix products are not so (ten outputs of 250 features, on a CPU).
+        few: images per pass of the network itself: `FEW`, if logits are then the same bits.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Passes:
         self._layout = torch.contiguous_format if plain else torch.channels_last
         self._network = self._prepared(shape[1:])
         self.steady = self._is_steady(shape[1:])
+        self.few = FEW if self._is_steady_in_few(shape[1:]) else self.chunk
 
     def _default_chunk(self, shape: torch.Size) -> int:
         """Images per pass, so that the passes over all images are alike: the last is padded."""
@@ -107,9 +111,9 @@ class Passes:
 
     @torch.inference_mode()
     def _is_steady(self, shape: torch.Size) -> bool:
-        rng = streams.generator("passes")
-        batch = torch.rand(self.chunk, *shape, generator=rng).to(self._device)
-        order = torch.randperm(self.chunk, generator=rng).to(self._device)
+        batch = self._drawn(shape)
+        order = torch.randperm(self.chunk, generator=streams.generator("passes", "order"))
+        order = order.to(self._device)
         self.refresh()
         ways = ((self._network, self._layout), (self._module, torch.contiguous_format))
         return all(
@@ -120,6 +124,18 @@ class Passes:
             for network, layout in (ways if self.folded else ways[:1])
         )
 
+    @torch.inference_mode()
+    def _is_steady_in_few(self, shape: torch.Size) -> bool:
+        """Whether logits that decide about near-ties are the same bits in a pass of `FEW`."""
+        if not self.folded or not self.steady or self.chunk <= FEW:
+            return False
+        batch = self._drawn(shape)
+        return torch.equal(self._module(batch[:FEW]), self._module(batch)[:FEW])
+
+    def _drawn(self, shape: torch.Size) -> Tensor:
+        drawn = torch.rand(self.chunk, *shape, generator=streams.generator("passes"))
+        return drawn.to(self._device)
+
     def refresh(self) -> None:
         """Take over the weights that the network holds now."""
         if self._twin is not None:
@@ -127,16 +143,22 @@ class Passes:
 
     def logits(self, images: Images, index: Tensor) -> Tensor:
         """Logits of `images[index]`; at most a chunk of them."""
-        return self._forward(self._network, images, index, self._layout)
+        return self._forward(self._network, images, index, self._layout, self.chunk)
 
     def unfolded(self, images: Images, index: Tensor) -> Tensor:
         """The same by the network itself."""
-        return self._forward(self._module, images, index, torch.contiguous_format)
+        size = self.few if len(index) <= self.few else self.chunk
+        return self._forward(self._module, images, index, torch.contiguous_format, size)
 
     def _forward(
-        self, network: Forward, images: Images, index: Tensor, layout: torch.memory_format
+        self,
+        network: Forward,
+        images: Images,
+        index: Tensor,
+        layout: torch.memory_format,
+        size: int,
     ) -> Tensor:
-        """Logits computed in a full batch: kernels depend on its size."""
-        padded = F.pad(index, (0, self.chunk - len(index)), value=int(index[0]))
+        """Logits computed in a batch of `size`, for kernels depend on it."""
+        padded = F.pad(index, (0, size - len(index)), value=int(index[0]))
         shown = images.index_select(0, padded).to(self._device)  # those in a file are on the CPU
         return network(self._normalise(shown).contiguous(memory_format=layout))[: len(index)]
