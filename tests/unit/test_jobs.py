@@ -189,6 +189,14 @@ def test_every_run_is_measured_once(jobs, change):
     assert sorted(found) == sorted((s, seed) for s in work.subjects for seed in work.seeds(s))
 
 
+@pytest.mark.parametrize(("group", "replicate"), [("trained_models", 0), ("pairs", 0), ("pair", 9)])
+def test_an_evaluation_that_there_is_not_is_an_error_that_names_those_there_are(
+    jobs, group, replicate
+):
+    with pytest.raises(UserError, match=rf"no evaluation {group}/s{replicate}.*are pair,"):
+        jobs().measured(group, replicate)
+
+
 def test_there_is_one_evaluation_of_each_seed_of_a_group(jobs):
     found = jobs().metrics()
     of = [name for name in found if "/evaluate/cycles/" in name]

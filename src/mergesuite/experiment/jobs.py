@@ -189,7 +189,16 @@ class Jobs:
         return {group: list(subjects) for group, subjects in found.items()}
 
     def measured(self, group: str, replicate: int) -> list[str]:
-        """The run folders that one evaluation reads."""
+        """The run folders that one evaluation reads.
+
+        Raises:
+            UserError: there is no such evaluation.
+        """
+        if (group, replicate) not in self.evaluations:
+            raise UserError(
+                f"{self.name} has no evaluation {group}/s{replicate}{nearest(group, self.groups)}; "
+                f"its groups are {', '.join(self.groups)}"
+            )
         return [self.run(*run) for run in self.evaluations[group, replicate]]
 
     def measured_files(self, group: str, replicate: int) -> list[str]:
