@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mergesuite.errors import UserError
+from mergesuite.models.neurons import Spikes
 
 Labels = NDArray[np.int64]
 
@@ -28,7 +29,7 @@ NOBODY, FIXED = 0, 1
 ALIKE = {
     "relu", "relu6", "leakyrelu", "elu", "celu", "selu", "gelu", "silu", "mish", "sigmoid", "tanh",
     "logsigmoid", "hardtanh", "hardswish", "hardsigmoid", "softplus", "softsign", "identity",
-    "dropout", "dropout2d", "contiguous", "clone", "ifnode", "lifnode",
+    "dropout", "dropout2d", "contiguous", "clone", "spikes", "ifnode", "lifnode",
 }  # fmt: skip
 """What treats every entry by itself and all alike."""
 MOVING = {
@@ -54,9 +55,7 @@ def labelled(module: nn.Module, image: Sequence[int]) -> Labelling:
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        # With gradients off, spiking neurons compute by another way, which cannot be traced.
-        with torch.enable_grad():
-            graph = _Tracer().trace(module)
+        graph = _Tracer().trace(module)
         with torch.no_grad():
             labelling = Labelling(module, graph)
             labelling.run(torch.full((1, *image), float(FIXED), dtype=torch.float64))
@@ -78,9 +77,8 @@ class _Tracer(fx.Tracer):
     """Goes into everything but torch's layers and spiking neurons."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m).__module__.startswith("spikingjelly.") or super().is_leaf_module(
-            m, module_qualified_name
-        )
+        spiking = isinstance(m, Spikes) or type(m).__module__.startswith("spikingjelly.")
+        return spiking or super().is_leaf_module(m, module_qualified_name)
 
 
 class Labelling(fx.Interpreter):
