@@ -19,7 +19,6 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mergesuite.errors import UserError
-from mergesuite.models.neurons import Spikes
 
 Labels = NDArray[np.int64]
 
@@ -32,6 +31,8 @@ ALIKE = {
     "dropout", "dropout2d", "contiguous", "clone", "spikes", "ifnode", "lifnode",
 }  # fmt: skip
 """What treats every entry by itself and all alike."""
+NEURONS = ("mergesuite.models.neurons", "spikingjelly.")
+"""Modules with layers of neurons; importing ours would bring spikingjelly to every merge."""
 MOVING = {
     "cat", "concat", "stack", "getitem", "getattr", "size", "dim", "view", "reshape", "flatten",
     "unflatten", "permute", "transpose", "chunk", "split", "repeat", "expand", "squeeze",
@@ -77,8 +78,9 @@ class _Tracer(fx.Tracer):
     """Goes into everything but torch's layers and spiking neurons."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        spiking = isinstance(m, Spikes) or type(m).__module__.startswith("spikingjelly.")
-        return spiking or super().is_leaf_module(m, module_qualified_name)
+        return type(m).__module__.startswith(NEURONS) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 class Labelling(fx.Interpreter):
