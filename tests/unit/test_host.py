@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -62,6 +63,23 @@ def test_a_job_of_a_host_leaves_the_same_bytes(owned, tmp_path):
     records = [json.loads((tmp_path / n / "run.json").read_text()) for n in ("alone", "hosted")]
     for key in ("spec", "code", "cost", "threads", "commit"):
         assert records[0][key] == records[1][key]
+
+
+def test_what_cannot_be_prepared_does_not_end_the_host(monkeypatch):
+    asked = []
+
+    def fails():
+        asked.append("first")
+        raise RuntimeError("such data are not here")
+
+    ends = iter([False, False, True])
+    monkeypatch.setattr(host.scratch, "has_ended", lambda _: next(ends))
+    monkeypatch.setattr(host, "PRELOADED", ())
+    monkeypatch.setattr(host, "_bury", lambda: None)
+    monkeypatch.setattr(host, "_when_idle", lambda: [fails, lambda: asked.append("second")])
+    with tempfile.TemporaryDirectory() as folder:  # a socket's path is short
+        host.serve(Path(folder) / "host", Path(folder) / "socket")
+    assert asked == ["first", "second"]
 
 
 def test_status_and_words_are_those_of_the_command(owned):
