@@ -7,11 +7,12 @@ from torch.optim.swa_utils import update_bn
 
 from mergesuite.core import streams
 from mergesuite.core.runtime import Meter
-from mergesuite.data.images import Normalise
 from mergesuite.data.pictures import InMemory
 from mergesuite.errors import UserError
+from mergesuite.experiment.settings import Data, Network
 from mergesuite.models import batchnorm, build
 from mergesuite.stages import averages
+from mergesuite.stages.problem import Problem
 
 
 def random_images(n, size=8):
@@ -158,8 +159,10 @@ def test_a_pass_over_large_images_takes_fewer(side, most):
 
     batchnorm.reestimate(net, images)
     estimated, batches[:] = list(batches), []
+    data = Data.model_validate({"name": "digits"})
+    problem = Problem(Network(build="resnet8-w4"), data, torch.device("cpu"))
     averages.estimate_statistics(
-        net, InMemory(images, torch.zeros(len(images), dtype=torch.int64)), Normalise(),
+        net, InMemory(images, torch.zeros(len(images), dtype=torch.int64)), problem,
         stream=("test",), meter=Meter(),
     )  # fmt: skip
 

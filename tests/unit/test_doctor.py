@@ -101,6 +101,10 @@ SMALLER = {"params": {"population": 3}}
             "doubt", "methods.m", "population is 3, at full 4", "smoke",
         ),
         ({"data": {"sizes": {"search": 150}}}, "doubt", "data.sizes.search", "150 images", "full"),
+        (
+            {"data": {"batchnorm_augment": "none"}},
+            "doubt", "populations.pair", "re-estimated on plain", "full",
+        ),
         ({"models": {"lone": {"build": "resnet8"}}}, "doubt", "models.lone", "in no pop", "full"),
         (
             {"models": {"parent": {"shared_with": "another"}}},

@@ -121,6 +121,22 @@ def _leaks(paper: Paper) -> Iterator[Finding]:
             )
 
 
+def _calibration(paper: Paper) -> Iterator[Finding]:
+    """Networks that were trained on padded crops, and get BatchNorm statistics of plain images."""
+    for slug in paper.active():
+        models = paper.trained_for(slug)
+        if models and all(
+            paper.models[model].recipe.augment.startswith("crop")
+            and not paper.data_of(model).batchnorm_augment.startswith("crop")
+            for model in models
+        ):
+            yield doubt(
+                f"populations.{slug}",
+                "all members are trained on padded crops; BatchNorm is re-estimated on plain images",
+                "data.batchnorm_augment: crop-flip, or crop, as the recipes have it",
+            )
+
+
 ALIKE = ("use", "params", "part", "parents", "searches")
 FITNESS_ALIKE = ("metric", "batchnorm", "batchnorm_images", "augment", "batch_mean", "redraw")
 
@@ -206,5 +222,5 @@ def _not_said(paper: Paper) -> Iterator[Finding]:
 
 
 CHECKS: list[Callable[[Paper], Iterator[Finding]]] = [
-    _batchnorm, _best_parents, _replicates, _leaks, _twins, _few_images, _controls,
+    _batchnorm, _best_parents, _replicates, _leaks, _calibration, _twins, _few_images, _controls,
 ]  # fmt: skip

@@ -85,6 +85,10 @@ SetName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_l
 """A declared name or a path."""
 
 
+Augmented = Literal["none", "crop-flip", "crop", "flip"]
+"""What is done to single images: `data.images.Augment`."""
+
+
 class Data(Strict):
     """A data set and how much of each split is used."""
 
@@ -96,7 +100,13 @@ class Data(Strict):
         default_factory=dict, description="images per split; one that is not named is used whole"
     )
     normalise: bool = Field(False, description="inputs by channel mean and deviation of fit")
-    # A spec that says neither is what it was before there were these two.
+    # A spec that says none of these is what it was before there were any.
+    batchnorm_augment: Augmented = Field(
+        "none",
+        exclude_if=lambda value: value == "none",
+        description="of the fit images that BatchNorm statistics are made anew from: as the "
+        "recipe of the parents augments, for statistics belong to what training saw",
+    )
     held_out: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
         exclude_if=lambda value: value is None,

@@ -16,9 +16,10 @@ class SWA(OneStep):
     """The mean of the parents' weights, with BatchNorm statistics estimated on the fit split.
 
     Source: Izmailov et al. (2018), algorithm 1, as `torch.optim.swa_utils` has it: the running mean
-    of `AveragedModel`, then one pass of `update_bn` over the fit images, here without augmentation.
-    On a CPU the result is that of these two, to the last bit. A recipe with `swa_start` also
-    changes the learning rate for it; this takes whatever epochs there are.
+    of `AveragedModel`, then one pass of `update_bn` over the fit images, which here are augmented
+    in one draw, if at all (`batchnorm_augment` of the data). On a CPU the result is that of these
+    two, to the last bit. A recipe with `swa_start` also changes the learning rate for it; this
+    takes whatever epochs there are.
     """
 
     chooses = False

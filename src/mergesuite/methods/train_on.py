@@ -27,6 +27,9 @@ class TrainOn(FurtherTraining):
     optimiser: Literal["adam", "sgd"] = Field("adam", description="as in a model's recipe")
     lr: float = Field(0.001, gt=0, description="learning rate, constant")
     batch: int = Field(256, ge=2, le=1_000_000, description="images per update")
+    augment: Literal["none", "crop-flip", "crop", "flip"] = Field(
+        "none", description="as in a model's recipe"
+    )
     images: int = Field(0, ge=0, description="images to train on; 0: those of budget_of")
     epochs: int = Field(0, ge=0, description="the same as times through the fit split; 0: images")
 
@@ -50,6 +53,7 @@ class TrainOn(FurtherTraining):
                 "optimiser": self.optimiser,
                 "lr": self.lr,
                 "batch": self.batch,
+                "augment": self.augment,
                 "epochs": max(1, -(-images // fit)),
             }
         )

@@ -13,10 +13,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from mergesuite.core import streams
 from mergesuite.core.runtime import Meter
-from mergesuite.data.images import Normalise
 from mergesuite.data.pictures import Pictures
 from mergesuite.experiment.recipe import Recipe
 from mergesuite.models.batchnorm import has_batchnorm, statistics_batch
+from mergesuite.stages.problem import Problem
 
 
 class Averages:
@@ -64,16 +64,17 @@ class Averages:
 def estimate_statistics(
     module: nn.Module,
     pictures: Pictures,
-    normalise: Normalise,
+    problem: Problem,
     *,
     stream: tuple[str | int, ...],
     meter: Meter,
 ) -> None:
     """Replace BatchNorm statistics by those of `pictures`, by torch's `update_bn`.
 
-    The images are taken in their order, without augmentation, in batches that differ by one image
-    at most, for `update_bn` gives each batch the same weight. It leaves dropout on, which draws
-    from `stream`; the network is left as it was but for the statistics, in channels-last memory.
+    The images are taken in their order, augmented as the problem's `calibration`, in batches that
+    differ by one image at most, for `update_bn` gives each batch the same weight. It leaves dropout
+    on, which draws from `stream`; the network is left as it was but for the statistics, in
+    channels-last memory.
     """
     if not has_batchnorm(module):
         return
@@ -83,6 +84,8 @@ def estimate_statistics(
     count = len(pictures)
     (first,) = pictures.batches([torch.arange(1)])
     parts = torch.arange(count).tensor_split(-(-count // statistics_batch(first.shape)))
+    changed = problem.calibrating(count)
+    batches = zip(pictures.batches(parts), parts, strict=True)
     with streams.as_global(device, *stream):
-        update_bn((normalise(x.to(device)) for x in pictures.batches(parts)), module)
+        update_bn((problem.normalise(changed(x.to(device), part)) for x, part in batches), module)
     meter.add(forward_images=count)

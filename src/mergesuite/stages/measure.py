@@ -7,8 +7,9 @@ BatchNorm treatment is an axis of every row:
 * `keep`: the statistics that the result holds;
 * `average`: the mean of the parents' statistics, for one network that mixes the weights of several
   (not of aligned parents, whose files hold statistics in other orders);
-* `re-estimate`: new statistics from fit images, without augmentation; from so many that it matters
-  little which (docs/evaluation.md), where a search may take a few.
+* `re-estimate`: new statistics from fit images, augmented where the data says so
+  (`batchnorm_augment`); from so many that it matters little which (docs/evaluation.md), where a
+  search may take a few.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ class Outputs:
 
     @functools.cached_property
     def _calibration(self) -> Images:
-        return self._problem.scored("fit", REESTIMATE_IMAGES)
+        return self._problem.calibration(REESTIMATE_IMAGES)
 
     def _statistics(
         self, treatment: str, parents: Sequence[Mapping[str, Tensor]]

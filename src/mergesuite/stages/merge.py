@@ -263,7 +263,7 @@ def merge(
         for state in made:
             module.load_state_dict(state)
             estimate_statistics(
-                module, fit, problem.normalise, stream=(method.name, seed), meter=meter
+                module, fit, problem, stream=(method.name, seed), meter=meter
             )
             state.update(_on_cpu(module.state_dict()))
     return Merged(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mergesuite import data, models
 from mergesuite.core import store, streams, weightfiles
-from mergesuite.data.images import Normalise
+from mergesuite.data.images import Augment, Normalise
 from mergesuite.data.pictures import InMemory, Pictures
 from mergesuite.data.stored import Images
 from mergesuite.errors import UserError
@@ -46,6 +46,7 @@ class Problem:
         self.classes = self._splits.classes
         self.mean, self.std = self._splits.statistics if self.data.normalise else (None, None)
         self.normalise = Normalise(self.mean, self.std, self.device)
+        self.batchnorm_augment: str = self.data.batchnorm_augment
 
     @functools.cached_property
     def content(self) -> str:
@@ -73,6 +74,23 @@ class Problem:
         """
         images = self._splits.scored(split, count)
         return images.to(self.device) if isinstance(images, Tensor) else images
+
+    def calibration(self, count: int | None) -> Images:
+        """The first `count` images of fit to make BatchNorm statistics of, as `scored`.
+
+        Augmented as the data says, in one draw: every network meets the same images.
+        """
+        images = self.scored("fit", count)
+        if self.batchnorm_augment == "none":
+            return images
+        changed = self.calibrating(len(images))
+        if not isinstance(images, Tensor):
+            return images.drawn(None, changed)
+        return changed(images, torch.arange(len(images)))
+
+    def calibrating(self, count: int) -> Augment:
+        """What is done to the first `count` images of fit for BatchNorm statistics."""
+        return Augment(self.batchnorm_augment, count, streams.generator("calibration"))
 
     def other(self, asked: Other) -> data.Splits:
         """A set of other images to evaluate on: see `data.load_test`."""

@@ -54,7 +54,7 @@ def make_evaluator(
         batch_mean=fitness.batch_mean,
         precision=fitness.precision,
         ranks=ranks,
-        reestimate_on=problem.scored("fit", fitness.batchnorm_images)
+        reestimate_on=problem.calibration(fitness.batchnorm_images)
         if fitness.batchnorm == "re-estimate"
         else None,
     )

@@ -101,7 +101,7 @@ def _train(
     made = {"last": module, **trainer.averages.modules()}
     if "swa" in made:
         estimate_statistics(
-            made["swa"], fit, problem.normalise, stream=("train", this.seed, "swa"), meter=meter
+            made["swa"], fit, problem, stream=("train", this.seed, "swa"), meter=meter
         )
     this.save_weights(record.WEIGHTS, _on_cpu(made[recipe.result]), **described)
     _clear(this.out / "epochs")

@@ -16,7 +16,7 @@ from mergesuite import data as datasets
 from mergesuite.core import runtime
 from mergesuite.core.progress import quiet
 from mergesuite.errors import UserError
-from mergesuite.experiment.settings import Data, Network
+from mergesuite.experiment.settings import Augmented, Data, Network
 from mergesuite.methods import Method
 from mergesuite.models.batchnorm import has_batchnorm, reestimate
 from mergesuite.report.wording import counted
@@ -44,6 +44,7 @@ def compare(
     seed: int = 0,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    batchnorm_augment: Augmented | None = None,
     device: str = "auto",
     progress: bool = False,
 ) -> Comparison:
@@ -61,6 +62,8 @@ def compare(
         seed: names every random stream.
         mean: channel means of the images in [0, 1] that inputs are normalised by, with std.
         std: channel standard deviations.
+        batchnorm_augment: what training did to images, where statistics of BatchNorm are made anew;
+            default: what `data` says, or nothing.
         device: cpu, cuda, cuda:N or auto.
         progress: whether stderr tells how far it is.
 
@@ -77,7 +80,8 @@ def compare(
     statistics = (mean, std) if mean is not None and std is not None else None
     if isinstance(asked, Data) and asked.normalise and statistics is None:
         statistics = splits.statistics
-    given = Given(parents, network, splits, statistics, runtime.device(device))
+    augment = batchnorm_augment or (asked.batchnorm_augment if isinstance(asked, Data) else "none")
+    given = Given(parents, network, splits, statistics, runtime.device(device), augment)
     doubts.refuse(given)
     normed = has_batchnorm(given.network())
     budget = budget or affordable(given)
@@ -197,7 +201,7 @@ def _settled(given: Given, state: Mapping[str, Tensor]) -> State:
     module = given.network()
     module.load_state_dict(state)
     if has_batchnorm(module):
-        images = given.scored("fit", REESTIMATE_IMAGES)
+        images = given.calibration(REESTIMATE_IMAGES)
         reestimate(module, images, normalise=given.normalise)
     return {name: tensor.cpu().clone() for name, tensor in module.state_dict().items()}
 

@@ -45,6 +45,7 @@ class Given(Problem):
         splits: data.Splits,
         statistics: tuple[Sequence[float], Sequence[float]] | None,
         device: torch.device,
+        batchnorm_augment: str = "none",
     ) -> None:
         """Check everything; nothing is computed.
 
@@ -57,6 +58,7 @@ class Given(Problem):
         self.device, self._splits, self.classes = device, splits, splits.classes
         self.mean, self.std = statistics or (None, None)
         self.normalise = Normalise(self.mean, self.std, device)
+        self.batchnorm_augment = batchnorm_augment
         self._template = self._network_of(network, named)
         self.parents = {name: self._read(name, one) for name, one in named.items()}
         self.files = {n: Path(one) for n, one in named.items() if isinstance(one, str | Path)}
