@@ -233,10 +233,12 @@ def test_the_benchmark_of_choices_writes_its_table(tmp_path, run_here):
         "--epochs", 2, "--sizes", 100, 300, "--out", tmp_path)  # fmt: skip
     with (tmp_path / "choices.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["weights"], row["images"], row["choices"]) for row in rows] == [
-        ("last epoch", "100", "6"), ("last epoch", "300", "2"),
-        ("mean of two", "100", "6"), ("mean of two", "300", "2"),
-    ]  # fmt: skip
+    assert [(row["weights"], row["images"], row["choices"], row["seen"]) for row in rows] == [
+        (weights, images, choices, seen)
+        for weights in ("last epoch", "mean of two")
+        for images, choices in (("100", "6"), ("300", "2"))
+        for seen in ("plain", "as in training")
+    ]
     assert all(float(row["sd"]) >= 0 and float(row["cpu_seconds"]) > 0 for row in rows)
 
 
