@@ -113,7 +113,7 @@ def table(rows: Sequence[Row]) -> str:
             "new ones, %": f"{float(row['mean']):.2f}",
             "sd, points": f"{float(row['sd']):.3f}" if row["sd"] != "" else "-",
             "range": f"{float(row['low']):.2f} to {float(row['high']):.2f}",
-            "CPU seconds": f"{float(row['cpu_seconds']):.1f}",
+            "CPU seconds": f"{float(row['cpu_seconds']):.2f}",
         }
         for row in rows
     ]

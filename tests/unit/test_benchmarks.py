@@ -309,6 +309,31 @@ def test_the_table_of_false_alarms_is_the_simulated_one():
     assert (normal["alarms"] <= most).all()
 
 
+def test_the_table_of_two_processors_is_that_of_their_studies():
+    measured = pd.read_csv(DOCS / "processors.csv")
+    script = benchmark("processors")
+    assert script.table(measured) in (DOCS / "verdicts.md").read_text("utf-8")
+    published = pd.DataFrame(script.rows(*[ROOT / "results" / "published" / "laptop"] * 2))
+    for column in ("claim", "verdict_1", "n_1", "low_1", "high_1"):
+        assert list(published[column]) == list(measured[column])
+    assert not any(map(script.opposite, measured["verdict_1"], measured["verdict_2"]))
+    assert (measured["low_1"] <= measured["high_2"]).all()
+    assert (measured["low_2"] <= measured["high_1"]).all()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "apart"),
+    [
+        ("reproduced", "no gain", True),
+        ("contradicted", "direction only", True),
+        ("contradicted", "no gain", False),
+        ("cannot tell yet", "reproduced", False),
+    ],
+)
+def test_words_are_opposite_where_both_cannot_be_right(first, second, apart):
+    assert benchmark("processors").opposite(first, second) is apart
+
+
 def test_the_table_of_choices_is_the_measured_one():
     with (DOCS / "choices.csv").open(newline="") as measured:
         rows = list(csv.DictReader(measured))

@@ -132,7 +132,7 @@ def _calibration(paper: Paper) -> Iterator[Finding]:
         ):
             yield doubt(
                 f"populations.{slug}",
-                "all members are trained on padded crops; BatchNorm is re-estimated on plain images",
+                "members are trained on padded crops, BatchNorm is re-estimated on plain images",
                 "data.batchnorm_augment: crop-flip, or crop, as the recipes have it",
             )
 

@@ -262,9 +262,7 @@ def merge(
         fit = problem.pictures("fit")
         for state in made:
             module.load_state_dict(state)
-            estimate_statistics(
-                module, fit, problem, stream=(method.name, seed), meter=meter
-            )
+            estimate_statistics(module, fit, problem, stream=(method.name, seed), meter=meter)
             state.update(_on_cpu(module.state_dict()))
     return Merged(
         made,
