@@ -79,9 +79,9 @@ def main() -> None:
     parser.add_argument("second", type=Path, help="the same from another machine")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()
-    found = pd.DataFrame(rows(options.first, options.second))
-    store.write_rows(options.out / "processors.csv", found.to_dict("records"))
-    print(table(found))
+    found = list(rows(options.first, options.second))
+    store.write_rows(options.out / "processors.csv", found)
+    print(table(pd.DataFrame(found)))
 
 
 if __name__ == "__main__":
