@@ -185,6 +185,10 @@ def test_a_profile_is_laid_over_the_base(tmp_path):
         ),
         ({"methods": {"mega": {"twin": "bestt"}}}, r"twin: .* \(did you mean 'best'"),
         ({"methods": {"mega": {"searches": 0}}}, "searches"),
+        (
+            {"methods": {"few": {"use": "sade", "fitness": {"split": "search"}}}},
+            "methods.few: sade needs 6 parents, population pair has 2",
+        ),
         ({"models": {"net": {"seeds": 1001}}}, "models.net.seeds"),
         ({"claims": {"c": {"family": "tertiary"}}}, "family"),
         ({"claims": {"c": {"interest": 0.01, "because": "x"}}}, "may be 0.005 at most"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from mergesuite.errors import nearest
+from mergesuite.experiment import declared
 from mergesuite.experiment.spec import Paper, replicate_of
 
 SPLITS = ("fit", "search", "test", "none")
@@ -117,7 +118,9 @@ def _misfits(made: Paper) -> list[str]:
     """What is run and cannot be made of what is trained, merged or given."""
     errors = []
     for slug in made.active():
-        errors += _unfilled(made, slug) + _not_networks(made, slug) + _no_average(made, slug)
+        unfilled = _unfilled(made, slug)
+        errors += unfilled + _not_networks(made, slug) + _no_average(made, slug)
+        errors += [] if unfilled else _too_few_members(made, slug)
     for slug in made.active_models():
         errors += _too_few_starts(made, slug)
     for slug, entry in made.methods.items():
@@ -144,6 +147,20 @@ def _without_budget(made: Paper, slug: str, parts: tuple[str, str], other: str) 
         f"methods.{entry}.budget_of: {other} has {len(there)} replicates on {population}, fewer "
         f"than {slug}: give both the same `replicates`"
     ]
+
+
+def _too_few_members(made: Paper, slug: str) -> list[str]:
+    """Methods that a population has not members enough for."""
+    members = len(made.parents(slug, 0))
+    errors = []
+    for name, entry in made.methods.items():
+        least = declared.method_fields(entry.use).facts["least"] or 1
+        if made.is_for(name, slug) and members < least:
+            errors.append(
+                f"methods.{name}: {entry.use} needs {least} parents, population {slug} has "
+                f"{members}: leave {slug} out of its populations, or add members"
+            )
+    return errors
 
 
 def _unfilled(made: Paper, slug: str) -> list[str]:

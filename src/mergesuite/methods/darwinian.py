@@ -55,13 +55,15 @@ class Darwinian(Generational):
         {"generations": 3, "de_epochs": 2},
     )
 
-    variant: Literal["rand1bin", "sade"] = Field("sade", description="textbook DE, or evolve4")
+    variant: Literal["rand1bin", "sade"] = Field(
+        "sade", description="textbook DE, or evolve4, which needs 6 parents"
+    )
     F: float = Field(0.5, ge=0, le=2, description="rand1bin: weight of the difference")
     CR: float = Field(0.9, ge=0, le=1, description="rand1bin: crossover probability")
     generations: int = Field(10, ge=1, description="per DE epoch (de_iters 10, train.sh)")
     de_epochs: int = Field(1, ge=1, description="times that the fitness images are drawn")
 
-    least = 6
+    least = 4  # of rand1bin; see `__init__`
     cost = "(generations * de_epochs + de_epochs - 1) * NP"
     saved = ("epoch", "_rescoring", "_p", "_CRm", "_history")
 

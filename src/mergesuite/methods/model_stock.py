@@ -40,6 +40,7 @@ class ModelStock(OneStep):
     """
 
     chooses = False
+    least = 3
 
     anchor: Literal["first", "last"] = Field(
         "first", description="which parent is the pre-trained network"
@@ -51,7 +52,7 @@ class ModelStock(OneStep):
         Raises:
             UserError: fewer than two parents beside the pre-trained one.
         """
-        if len(parents) < 3:
+        if len(parents) < self.least:
             raise UserError(
                 f"method model-stock needs a pre-trained and at least 2 fine-tuned parents, found "
                 f"{len(parents)}: add parents to the population"

@@ -166,13 +166,15 @@ def _mega(parents: int, budget: int) -> Made:
     return {"use": "mega", "params": params}, cost, ", ".join(notes)
 
 
-def _generational(use: str, params: dict[str, Any], **settings: Any) -> Callable[[int, int], Made]:
+def _generational(
+    use: str, params: dict[str, Any], least: int | None = None, **settings: Any
+) -> Callable[[int, int], Made]:
     """A method whose population is the parents: a candidate for each in every generation."""
 
     def make(parents: int, budget: int) -> Made:
-        least = declared.method_fields(use).facts["least"] or 1
-        if parents < least:
-            raise Cannot(f"it needs {least} parents, there are {parents}")
+        needed = least or declared.method_fields(use).facts["least"] or 1
+        if parents < needed:
+            raise Cannot(f"it needs {needed} parents, there are {parents}")
         generations = min(params["generations"], budget // parents)
         if generations < 1:
             raise Cannot(f"a generation needs a budget of {parents} evaluations")
@@ -195,7 +197,7 @@ MAKERS: dict[str, Callable[[int, int], Made]] = {
     "interpolation-grid": _grid,
     "random-search": _random,
     "mega": _mega,
-    "darwinian": _generational("darwinian", SADE, fitness={"metric": "cross-entropy"}),
+    "darwinian": _generational("darwinian", SADE, least=6, fitness={"metric": "cross-entropy"}),
     "cade": _generational("cade", CADE, part="parameters"),
     "sa-shade": _generational("sa-shade", SHADE),
 }
