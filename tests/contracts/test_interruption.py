@@ -77,6 +77,9 @@ class Tiny:
     def scored(self, split: str, count: int | None = None) -> Tensor:
         return self.splits[split][0][:count]
 
+    def calibration(self, count: int) -> Any:
+        return self.scored("fit", count)
+
 
 @dataclass
 class InFiles(Tiny):
