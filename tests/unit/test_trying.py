@@ -246,6 +246,7 @@ def test_parents_that_cannot_be_compared_are_refused(parents, data):
         ([one, odd], {}, "has shape"),
         ([one.state_dict(), odd.state_dict()], {}, "give model"),
         (parents, {"only": ["mgea"]}, "did you mean 'mega'"),
+        (parents, {"batchnorm_augment": "crops"}, "crop-flip, crop, flip, found 'crops'"),
         (parents, {"only": ["darwinian"]}, "nothing is left to run: darwinian: it needs 6"),
         (parents, {"budget": 0}, "1 evaluation or more"),
         (parents, {"mean": [0.5] * 3}, "belong together"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,11 @@ def compare(
         raise UserError(f"budget should be 1 evaluation or more, found {budget}")
     if (mean is None) != (std is None):
         raise UserError("mean and std belong together: give both or neither")
+    if batchnorm_augment not in (None, *get_args(Augmented)):
+        raise UserError(
+            f"batchnorm_augment should be one of {', '.join(get_args(Augmented))}, found "
+            f"{batchnorm_augment!r}"
+        )
     network = Network.model_validate({"build": model}) if isinstance(model, str) else model
     asked = Data.model_validate({"name": data}) if isinstance(data, str) else data
     splits = splits_of(asked)
