@@ -37,6 +37,13 @@ def test_a_papers_own_method_goes_by_how_it_searches():
     assert called.brief("again") == "SA-SHADE (again)"
 
 
+def test_a_variant_does_not_repeat_the_name_of_its_method():
+    _, called = names("cade", "full")
+    assert called("greedy-soup-cade-hyper") == "greedy soup: CADE"
+    _, called = names("mega", "full")
+    assert called("grid-bn-loss-pair") == "grid between the parents: bn loss"
+
+
 @pytest.mark.parametrize("profile", ["laptop", "full"])
 @pytest.mark.parametrize("paper", PAPERS)
 def test_no_two_subjects_share_a_name(paper, profile):

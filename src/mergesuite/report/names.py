@@ -96,8 +96,11 @@ def of_entry(paper: spec.Paper, slug: str, own: Collection[str] = ()) -> str:
         return ENSEMBLES.get(str(entry.params.get("rule", "logits")), slug.replace("-", " "))
     rest, way = way_of(slug)
     name = METHODS.get(entry.use, entry.use.replace("-", " "))
-    if rest and rest not in (entry.use, *entry.use.split("-"), *USUAL.get(entry.use, ())):
-        name = f"{name}: {rest.replace('-', ' ')}"
+    usual = (entry.use, *USUAL.get(entry.use, ()))
+    for prefix in usual:
+        rest = rest.removeprefix(f"{prefix}-")
+    if rest and rest not in (*usual, *entry.use.split("-")):
+        name = f"{name}: {METHODS.get(rest, rest.replace('-', ' '))}"
     return f"{name}, {way}" if way and not (way == "clean" and entry.use not in own) else name
 
 
