@@ -154,13 +154,16 @@ def measured(paper: spec.Paper) -> spec.Paper:
     return paper.model_copy(update={"claims": claims, "untested": {}})
 
 
-def simulated(name: str, pairs: int, gain: float, leak: float, studies: int) -> dict[str, Any]:
+def simulated(
+    name: str, pairs: int, gain: float, leak: float, studies: int, seed: int = 0
+) -> dict[str, Any]:
     """Shares of studies in which some claim gets a wrong word, and of claims that are decided."""
     paper = measured(at_full_scale(name, pairs))
     reported = loading.reported(ROOT / "replications" / name)
     found = means(paper, gain, leak)
     right = truths(paper, found, reported)
-    generator = np.random.default_rng([pairs, round(gain * 1e4), round(leak * 1e4)])
+    stream = np.random.SeedSequence([pairs, round(gain * 1e4), round(leak * 1e4)])
+    generator = np.random.default_rng(stream.spawn(seed)[-1] if seed else stream)
     wrong = dict.fromkeys(WRONG, 0)
     decided = claims = 0
     for _ in range(studies):
@@ -176,16 +179,19 @@ def simulated(name: str, pairs: int, gain: float, leak: float, studies: int) -> 
     return row | shares | {"decided": decided / claims}
 
 
-def all_studies(papers: list[str], leak: float, studies: int) -> Iterator[dict[str, Any]]:
+def all_studies(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """One row for each paper, number of pairs and true gain, as they get ready."""
     asked = [
-        (name, pairs, gain, leak, studies) for name in papers for pairs in PAIRS for gain in GAINS
+        (name, pairs, gain, options.leak, options.studies, options.seed)
+        for name in options.papers
+        for pairs in options.pairs
+        for gain in options.gains
     ]
     with multiprocessing.Pool() as pool:
         yield from pool.imap(_one, asked, chunksize=1)
 
 
-def _one(asked: tuple[str, int, float, float, int]) -> dict[str, Any]:
+def _one(asked: tuple[str, int, float, float, int, int]) -> dict[str, Any]:
     return simulated(*asked)
 
 
@@ -212,11 +218,14 @@ def main() -> None:
     )
     parser.add_argument("--papers", nargs="+", default=sorted(DEVIATIONS))
     parser.add_argument("--studies", type=int, default=400, help="for each row (default: 400)")
+    parser.add_argument("--pairs", nargs="+", type=int, default=PAIRS)
+    parser.add_argument("--gains", nargs="+", type=float, default=GAINS, help="0.01: one point")
+    parser.add_argument("--seed", type=int, default=0, help="draws all studies anew (default: 0)")
     parser.add_argument("--leak", type=float, default=0.01, help="default: 0.01, one point")
     parser.add_argument("--out", type=Path, help="without ending: writes OUT.csv")
     options = parser.parse_args()
     rows = []
-    for row in all_studies(options.papers, options.leak, options.studies):
+    for row in all_studies(options):
         rows.append(row)
         print(tabulate([row], tablefmt="plain", floatfmt=".3f"), flush=True)
     head, dirty = commit()

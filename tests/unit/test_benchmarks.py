@@ -252,6 +252,13 @@ def test_simulated_studies_write_their_table(tmp_path, run_here):
     assert found.set_index(["pairs", "gain"])["decided"].loc[(20, 0.02)] > 0.8
 
 
+def test_one_row_of_simulated_studies_can_be_drawn_anew():
+    script = benchmark("verdicts")
+    asked = ["sa-shade", 10, 0.002, 0.01, 5]
+    kept, again, other = (script.simulated(*asked, *seed) for seed in ([], [0], [1]))
+    assert kept == again != other
+
+
 def test_simulated_studies_draw_the_deviations_that_they_state():
     script = benchmark("verdicts")
     paper = script.measured(script.at_full_scale("sa-shade", 200))
