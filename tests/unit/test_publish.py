@@ -51,6 +51,22 @@ def test_the_block_is_replaced_and_the_rest_stays(tmp_path):
     assert (tmp_path / "r/published/laptop/p/figures/gains.svg").read_text() == "<svg/>"
 
 
+def test_only_the_last_run_is_published_and_what_others_put_beside_it_stays(tmp_path):
+    paper = finished(tmp_path, f"{publish.BEGIN}\n{publish.END}\n")
+    published = tmp_path / "r/published/laptop/p"
+    (published / "figures").mkdir(parents=True)
+    for name in ("trends.csv", "figures/old.svg", "notes.txt"):
+        (published / name).write_text("of an earlier run")
+    publish.publish(*paper)
+
+    assert sorted(str(f.relative_to(published)) for f in published.rglob("*") if f.is_file()) == [
+        "figures/gains.svg",
+        "notes.txt",
+        "runs.csv",
+        "verdicts.csv",
+    ]
+
+
 def test_every_effect_is_in_its_own_unit_with_family_and_pairs_needed(tmp_path):
     publish.publish(*finished(tmp_path, f"{publish.BEGIN}\n{publish.END}\n"))
     lines = (tmp_path / "p/README.md").read_text().splitlines()

@@ -85,7 +85,10 @@ def publish(paper_folder: Path, profile: str, results: Path) -> None:
     store.write_text(readme, f"{head}{BEGIN}\n{made}\n{END}{rest.partition(END)[2]}")
     target = results / "published" / profile / paper_folder.name
     for pattern in KEPT:
-        for file in sorted(source.glob(pattern)):
-            copy = target / file.relative_to(source)
+        copies = {target / file.relative_to(source): file for file in sorted(source.glob(pattern))}
+        for copy, file in copies.items():
             with store.whole(copy) as temporary:
                 shutil.copyfile(file, temporary)
+        # What an earlier run had, and this one has not, is no part of what is published.
+        for left_over in set(target.glob(pattern)) - copies.keys():
+            left_over.unlink()
