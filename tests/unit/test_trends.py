@@ -117,6 +117,24 @@ def test_a_search_that_saw_some_test_images_is_measured_on_these():
     assert table.loc[("repair", "large"), "n"] == 4  # on all of them
 
 
+def test_a_population_that_an_entry_is_not_run_on_is_left_out():
+    populations = {
+        **PAPER["populations"],
+        "middle": {"model": "wide", "take": 2, "entries": ["best"]},
+    }
+    everywhere = ("small", "middle", "large")
+    right = {("best-middle", 0, "keep"): np.packbits(np.ones(1000, bool))}
+    runs = rows()
+    runs = pd.concat(
+        [runs, runs[runs["subject"] == "best-small"].replace("best-small", "best-middle")]
+    )
+
+    table = trends(Study(paper(populations=populations), runs, right))
+
+    assert list(table.loc[table["line"] == "gain", "population"]) == ["small", "large"]
+    assert list(table.loc[table["line"] == "repair", "population"]) == list(everywhere)
+
+
 def test_one_population_is_no_trend():
     assert trends(Study(paper(), rows(["small"]))).empty
 

@@ -39,7 +39,8 @@ def trends(study: Study) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for slug, trend in study.paper.trends.items():
         for key, line in trend.lines.items():
-            found = [(p, pairs(study, line, p)) for p in trend.populations]
+            run = (p for p in trend.populations if study.paper.is_for(line.entry, p))
+            found = [(p, pairs(study, line, p)) for p in run]
             found = [(p, values) for p, values in found if values]
             if len(found) > 1:
                 named = {"trend": slug, "line": key, "text": line.text}
