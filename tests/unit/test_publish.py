@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 import report_fixture as fixture
 
-from mergesuite.core import sealed
+from mergesuite.core import frames, sealed
 from mergesuite.errors import UserError
 from mergesuite.judge.compare import VERDICT_COLUMNS
 from mergesuite.report import publish
@@ -17,9 +17,9 @@ def finished(folder, text):
     common |= {"family": "primary", "level": 0.9875, "claim": "c"}
     verdicts = [
         {"text": "a gains", "metric": "accuracy", "difference": 0.01, "low": -0.02, "high": 0.04}
-        | {"pairs_needed": 12},
+        | {"pairs_needed": 12, "claim": "b"},
         {"text": "less loss", "metric": "cross_entropy", "difference": -0.0297, "low": -0.04}
-        | {"high": -0.019, "pairs_needed": float("nan"), "family": "secondary"},
+        | {"high": -0.019, "pairs_needed": float("nan"), "family": "secondary", "claim": "d"},
         {"text": "cheap", "metric": "forward_images", "difference": 9.9, "low": 9.1, "high": 10.4}
         | {"effect": "ratio", "pairs_needed": 3},
         {"text": "large", "verdict": "not comparable", "why": "no data", "n": 0, "effect": None},
@@ -31,8 +31,9 @@ def finished(folder, text):
     fixture.write_table(out / "runs.csv", pd.DataFrame([run]).reindex(columns=COLUMNS))
     with sealed.describing(sealed.beside(out / "figures")) as to_write:
         to_write(out / "figures/gains.svg").write_text("<svg/>")
-    with sealed.describing(sealed.beside(out / "tables")):
-        pass
+    with sealed.describing(sealed.beside(out / "tables")) as to_write:
+        price = {"claim": ["b", "d"], "core_hours": [1.234, None], "images_needed": [None, 41234]}
+        frames.write_csv(to_write(out / "tables/price.csv"), pd.DataFrame(price))
     return folder / "p", "laptop", folder / "r"
 
 
@@ -76,9 +77,9 @@ def test_every_effect_is_in_its_own_unit_with_family_and_pairs_needed(tmp_path):
     assert head == [
         "claim", "family", "verdict", "measured", "level", "n", "pairs needed", "why",
     ]  # fmt: skip
-    assert rows["a gains"][3:7] == ["+1.00 [\u22122.00, +4.00] points", "98.8 %", "5", "12"]
+    assert rows["a gains"][3:7] == ["+1.00 [\u22122.00, +4.00] points", "98.8 %", "5", "12 (1.2 h)"]
     assert rows["less loss"][3] == "\u22120.030 [\u22120.040, \u22120.019] nats"
-    assert rows["less loss"][1::5] == ["secondary", "no number"]
+    assert rows["less loss"][1::5] == ["secondary", "no number (> 41,000 images)"]
     assert rows["cheap"][3] == "9.9 [9.1, 10.4] \u00d7"
     assert rows["large"][2:7] == ["not comparable", *["\u2013"] * 4]
 

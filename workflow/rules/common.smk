@@ -68,7 +68,7 @@ FIGURES = [
     "leakage",
     "null",
 ]
-TABLES = ["results", "reported", "controls", "leakage", "selection", "cost"]
+TABLES = ["results", "reported", "price", "controls", "leakage", "selection", "cost"]
 
 
 # Jobs inherit it; a file is read once, by the Snakemake that starts them.

@@ -21,7 +21,8 @@ import pandas as pd
 
 from mergesuite.experiment import declared, spec
 from mergesuite.experiment.jobs import Jobs
-from mergesuite.judge import collect, compare, power
+from mergesuite.judge import collect, compare, power, prices
+from mergesuite.judge.prices import Costs
 from mergesuite.judge.study import seen_images
 
 MOST_SEARCHES = 5
@@ -53,18 +54,6 @@ class Components:
     def of_pair(self, searches: int, images: int) -> float:
         """The variance of one pair's difference."""
         return self.parents + self.search / searches + self.both / images
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Processor seconds of one set of parents, and of one search of both sides."""
-
-    parents: float
-    search: float
-
-    def minutes(self, pairs: int, searches: int) -> float:
-        """Of a study; measuring images is small beside either."""
-        return pairs * (self.parents + searches * self.search) / 60
 
 
 @dataclass(frozen=True)
@@ -127,9 +116,9 @@ def plan(
         # A claim about a leaky search is measured on the images that it saw, and on no others.
         seen = seen_images(paper, subject)
         there, most = (seen, seen) if seen else (images, most_images)
-        searches = _searches(paper, subject)
+        searches = prices.searches(paper, subject)
         found = components({name: row[name] for name in DEVIATIONS}, searches, there)
-        costs = _costs(paper, seconds, subject, against)
+        costs = prices.costs(paper, seconds, subject, against)
         best = cheapest(found, costs, row["interest"], row["level"], there, most)
         rows.append(
             {name: row[name] for name in COLUMNS if name in row}
@@ -143,25 +132,6 @@ def plan(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _searches(paper: spec.Paper, subject: str) -> int:
-    entry = paper.entry_of(subject)
-    return entry.searches if entry else 1
-
-
-def _costs(paper: spec.Paper, seconds: Mapping[str, float], subject: str, against: str) -> Costs:
-    """What one more set of parents and one more search of both sides cost."""
-    parts = paper.all_subjects()[subject]
-    parents = 0.0
-    if parts:
-        population = paper.populations[parts[1]]
-        for name in paper.trained_for(parts[1]):
-            takes = population.take if population.model and not population.epochs else 1
-            parents += takes * seconds.get(name, 0.0)
-            if start := paper.models[name].start_model:
-                parents += seconds.get(start, 0.0) / len(paper.trained_for(parts[1]))
-    return Costs(parents, sum(seconds.get(name, 0.0) for name in (subject, against)))
-
-
 def of_results(paper: str, profile: str, results: Path) -> pd.DataFrame:
     """The plan of a study after the pilot in `results/profile/paper`.
 
@@ -171,13 +141,10 @@ def of_results(paper: str, profile: str, results: Path) -> pd.DataFrame:
     jobs = Jobs(paper, profile, str(results))
     verdicts = compare.read(Path(jobs.folder))
     runs = collect.measured(jobs)
-    # Older runs know their wall time only.
-    clock = "cpu_seconds" if (runs["metric"] == "cpu_seconds").any() else "seconds"
-    timed = runs[runs["metric"] == clock].groupby("subject")["value"].mean()
     on_test = runs[(runs["split"] == "test") & (runs["metric"] == "accuracy")]["n"]
-    seconds = {str(subject): float(value) for subject, value in timed.items()}
     images = int(on_test.max())
-    return plan(jobs.paper, verdicts, seconds, images, _most_images(jobs.paper, images))
+    most = _most_images(jobs.paper, images)
+    return plan(jobs.paper, verdicts, prices.seconds(runs), images, most)
 
 
 def _most_images(paper: spec.Paper, images: int) -> int:

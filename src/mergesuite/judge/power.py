@@ -90,3 +90,20 @@ def pairs_needed(effect: float, pairs: float, fixed: float, level: float) -> int
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
+
+
+def images_needed(effect: float, se_images: float, images: float, level: float) -> float:
+    """The test images that show `effect` with 80 % power in as many pairs as one likes; or NaN.
+
+    A bound from below: fewer pairs need more images.
+
+    Args:
+        effect: true mean of the differences, above zero.
+        se_images: what the choice of test images adds to the standard error of the mean.
+        images: test images that this is so for.
+        level: coverage of the interval.
+    """
+    if not (effect > 0 and se_images > 0 and images > 0):
+        return math.nan
+    quantiles = special.ndtri((1 + level) / 2) + special.ndtri(POWER)
+    return math.ceil(images * (se_images * quantiles / effect) ** 2)

@@ -22,6 +22,7 @@ from mergesuite.report.wording import (
     needed,
     number,
     percent,
+    rounded,
     size,
     there,
     unit,
@@ -91,6 +92,38 @@ def _line(row: Row) -> dict[str, str]:
         "n": str(int(row["n"])),
         **dict(zip(POWER_COLUMNS, _power(row, ratio, metric), strict=True)),
     }
+
+
+PRICE_NOTE = (
+    "Pairs needed: with as many, the interval shows the smallest effect of interest in four of "
+    "five studies. Core hours: of a whole study of as many (parents, both sides, the twin of a "
+    "leaky search), by the processor time of these runs; who adds pairs until a verdict appears "
+    "has other error rates. Where no number of pairs is enough, more test images than named are."
+)
+
+
+def undecided(prices: pd.DataFrame) -> Table:
+    """What it would take to decide what this size cannot tell; `prices` is of `judge.prices`."""
+    shown = [
+        {
+            "claim": f"{row['claim']} {LEAK}" if row["leaky"] else str(row["claim"]),
+            "family": str(row["family"]),
+            "n": str(int(row["n"])),
+            "pairs needed": needed(row["pairs_needed"], int(row["n"])),
+            "core hours": rounded(row["core_hours"]),
+            "test images": _more_images(row),
+        }
+        for row in prices.to_dict("records")
+    ]
+    notes = [PRICE_NOTE, *([LEAK_NOTE] if prices["leaky"].any() else [])]
+    caption, nothing = "What would decide the rest.", "what was measured twice or more is decided"
+    return Table("price", caption, prices, pd.DataFrame(shown), notes, nothing)
+
+
+def _more_images(row: Row) -> str:
+    if not there(row["images_needed"]):
+        return NOTHING
+    return f"more than {rounded(row['images_needed'])}, there are {int(row['images']):,}"
 
 
 POWER_COLUMNS = (

@@ -91,7 +91,8 @@ EXCERPTS = {
         notes=("Mean ± standard deviation over n replicates, of one search or training each.",),
     ),
 }  # fmt: skip
-"""By the names of `tables.NAMES`. What a best parent is picked by is no table of a paper."""
+"""By the names of `tables.NAMES`. What a best parent is picked by, and what a decision
+would cost, are no tables of a paper."""
 
 FIRST_ONLY = ("controls",)
 """Sorted, best first: of these the first ten rows are enough."""

@@ -21,12 +21,14 @@ class Table:
     numbers: pd.DataFrame
     shown: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+    nothing: str = "no subject of this kind was measured"
+    """Why there are no rows."""
 
 
 def markdown(table: Table) -> str:
     """The table with caption and notes; columns of numbers are flush right."""
     if table.shown.empty:
-        return f"{table.caption}\n\nNothing to show: no subject of this kind was measured.\n"
+        return f"{table.caption}\n\nNothing to show: {table.nothing}.\n"
     from tabulate import tabulate
 
     escaped = table.shown.map(plain)
@@ -94,7 +96,7 @@ def latex(table: Table, label: str) -> str:
     """
     columns = list(table.shown.columns)
     if not columns:
-        return f"% {table.caption} Nothing to show: no subject of this kind was measured.\n"
+        return f"% {table.caption} Nothing to show: {table.nothing}.\n"
     line: Callable[[list[Any]], str] = lambda cells: (  # noqa: E731
         "  " + " & ".join("{" + escape(cell) + "}" for cell in cells) + r" \\"
     )

@@ -144,6 +144,7 @@ def _table(table: Table) -> dict[str, Any]:
         "text": [column in TEXT for column in shown.columns],
         "rows": shown.to_numpy().tolist(),
         "notes": table.notes,
+        "nothing": table.nothing,
     }
 
 

@@ -12,12 +12,22 @@ from typing import Any
 
 import pandas as pd
 
-from mergesuite.core import sealed, store
+from mergesuite.core import frames, sealed, store
 from mergesuite.errors import UserError
 from mergesuite.judge import compare, samples
 from mergesuite.report.claims import INTERVAL_NOTE, is_tested
 from mergesuite.report.markup import plain
-from mergesuite.report.wording import BEGIN, END, NOTHING, effect, needed, percent, unit
+from mergesuite.report.wording import (
+    BEGIN,
+    END,
+    NOTHING,
+    effect,
+    needed,
+    percent,
+    rounded,
+    there,
+    unit,
+)
 
 KEPT = (
     "runs.csv",
@@ -37,20 +47,23 @@ MADE = ("runs.csv", "verdicts.csv", "tables", "figures")
 """What has a record: each file that is kept is described by one of these."""
 
 
-def block(verdicts: pd.DataFrame, runs: pd.DataFrame, profile: str) -> str:
-    """The Markdown between the markers."""
+def block(verdicts: pd.DataFrame, runs: pd.DataFrame, priced: pd.DataFrame, profile: str) -> str:
+    """The Markdown between the markers; `priced` is tables/price.csv."""
     commits = ", ".join(sorted(runs["commit"].astype(str).unique()))
     devices = ", ".join(sorted(runs["device"].astype(str).unique()))
-    shown = pd.DataFrame([_line(row) for row in verdicts.to_dict("records")]).map(plain)
+    known = {row["claim"]: row for row in priced.to_dict("records")}
+    lines = [_line(row, known.get(row["claim"])) for row in verdicts.to_dict("records")]
+    shown = pd.DataFrame(lines).map(plain)
     return (
         f"Profile `{profile}`, commit {plain(commits)}, {plain(devices)}. {INTERVAL_NOTE} Pairs "
-        "needed: as many show the smallest effect of interest in four of five studies.\n\n"
+        "needed: as many show the smallest effect of interest in four of five studies; of what is "
+        "undecided with the core hours of such a study.\n\n"
         + shown.to_markdown(index=False, disable_numparse=True)
     )
 
 
-def _line(row: dict[Any, Any]) -> dict[str, str]:
-    """One claim, with its effect in its own unit."""
+def _line(row: dict[Any, Any], price: dict[Any, Any] | None) -> dict[str, str]:
+    """One claim, with its effect in its own unit and, if it is undecided, what would tell."""
     n = int(row["n"])
     line = {name: NOTHING for name in ("measured", "level", "n", "pairs needed")}
     if is_tested(row):
@@ -60,10 +73,16 @@ def _line(row: dict[Any, Any]) -> dict[str, str]:
             "measured": found if found == NOTHING else f"{found} {unit(ratio, metric)}".rstrip(),
             "level": percent(row["level"]),
             "n": str(n),
-            "pairs needed": needed(row["pairs_needed"], n),
+            "pairs needed": needed(row["pairs_needed"], n) + (_priced(price) if price else ""),
         }
     named = {"claim": row["text"], "family": row["family"], "verdict": row["verdict"]}
     return {**named, **line, "why": row["why"]}
+
+
+def _priced(price: dict[Any, Any]) -> str:
+    if there(price["core_hours"]):
+        return f" ({rounded(price['core_hours'])} h)"
+    return f" (> {rounded(price['images_needed'])} images)" if there(price["images_needed"]) else ""
 
 
 def publish(paper_folder: Path, profile: str, results: Path) -> None:
@@ -80,7 +99,9 @@ def publish(paper_folder: Path, profile: str, results: Path) -> None:
     for made in MADE:
         sealed.check(sealed.beside(source / made))
     verdicts, runs = compare.read(source), samples.read_runs(source / "runs.csv")
-    made = block(verdicts, runs, profile)
+    price = ("core_hours", "images_needed")
+    priced = frames.read_csv(source / "tables/price.csv", ("claim", *price), numbers=price)
+    made = block(verdicts, runs, priced, profile)
     head, _, rest = text.partition(BEGIN)
     store.write_text(readme, f"{head}{BEGIN}\n{made}\n{END}{rest.partition(END)[2]}")
     target = results / "published" / profile / paper_folder.name

@@ -16,7 +16,7 @@ import pandas as pd
 from mergesuite.core import frames, sealed, store
 from mergesuite.experiment import spec
 from mergesuite.experiment.jobs import Jobs
-from mergesuite.judge import collect, compare
+from mergesuite.judge import collect, compare, prices
 from mergesuite.judge.controls import read as read_controls
 from mergesuite.judge.gains import gains, leakage
 from mergesuite.judge.samples import Where, by_replicate, samples
@@ -34,7 +34,7 @@ from mergesuite.report.wording import (
     spread,
 )
 
-NAMES = ("results", "reported", "controls", "leakage", "selection", "cost")
+NAMES = ("results", "reported", "price", "controls", "leakage", "selection", "cost")
 ENDS = ("", "_low", "_high")
 IN_ALL = "CPU hours of all runs"
 SD_NOTE = (
@@ -245,6 +245,7 @@ def make(
     return [
         results(paper, runs, gained),
         claims.reported(verdicts),
+        claims.undecided(prices.prices(paper, verdicts, runs)),
         controls.table(beside),
         leaks(paper, runs, gained),
         picked(paper, runs),

@@ -99,6 +99,11 @@ def needed(value: Any, n: int) -> str:
     return "no number" if n > 1 else NOTHING
 
 
+def rounded(value: Any) -> str:
+    """A number to two digits, written out: `0.054`, `4.4`, `210,000`."""
+    return f"{float(f'{value:.2g}'):,.10g}" if there(value) else NOTHING
+
+
 def tight(text: str) -> str:
     """A sentence whose intervals no line break comes into."""
     return re.sub(r"\[[^\[\]]*\]", lambda found: found[0].replace(" ", "\u00a0"), text)
