@@ -8,10 +8,12 @@ import pytest
 import report_fixture as fixture
 from scipy import stats as scipy_stats
 
+from mergesuite import cli
 from mergesuite.errors import UserError
 from mergesuite.experiment import spec
-from mergesuite.judge import expected
+from mergesuite.judge import compare, expected
 from mergesuite.judge.stats import Prior
+from mergesuite.report import wording
 
 PAPER = spec.Paper.model_validate({k: v for k, v in fixture.SPEC.items() if k != "profiles"})
 VERSIONS = {"torch": "2.15.0", "mergesuite": "0.1.0", "python": "3.11"}
@@ -141,6 +143,17 @@ def test_a_drift_of_twice_the_tolerance_is_found_among_new_seeds(pinned):
 def test_nothing_pinned_is_an_error(tmp_path):
     with fixture.made(tmp_path) as (folder, results), pytest.raises(UserError, match="accept"):
         expected.check_paper(folder, "laptop", results)
+
+
+def test_what_cannot_be_published_is_not_pinned_either(tmp_path, capsys):
+    with fixture.made(tmp_path) as (folder, results):
+        (folder / "README.md").write_text(f"{wording.BEGIN}\n{wording.END}\n")
+        compare.write(folder, "laptop", results)  # no tables, no figures
+        status = cli.run(["accept", "--paper", folder.name, "--results", str(results)])
+
+    assert status == 2
+    assert "not finished" in capsys.readouterr().err
+    assert not (folder / "expected.csv").exists()
 
 
 def test_accepting_one_profile_leaves_the_others(tmp_path):

@@ -230,9 +230,11 @@ def _check(options: Namespace) -> None:
 
 def _accept(options: Namespace) -> None:
     from mergesuite.judge import expected
-    from mergesuite.report.publish import publish
+    from mergesuite.report.publish import publish, readme
 
     folder = config.folder_of(options.paper)
+    if not options.only_pin:
+        readme(folder, options.profile, options.results)  # refuses before anything is pinned
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     count = expected.accept_paper(
         folder, options.profile, options.results, today, provenance.versions()

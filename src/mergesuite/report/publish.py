@@ -85,25 +85,35 @@ def _priced(price: dict[Any, Any]) -> str:
     return f" (> {rounded(price['images_needed'])} images)" if there(price["images_needed"]) else ""
 
 
-def publish(paper_folder: Path, profile: str, results: Path) -> None:
-    """Copy a run's small files to results/published and refresh the paper's README.
+def readme(paper_folder: Path, profile: str, results: Path) -> str:
+    """The README of a paper with the verdicts of a run; nothing is written.
 
     Raises:
         UserError: the run is not finished or damaged, or the README lacks the markers.
     """
     source = results / profile / paper_folder.name
-    readme = paper_folder / "README.md"
-    text = readme.read_text(encoding="utf-8")
+    file = paper_folder / "README.md"
+    text = file.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
-        raise UserError(f"{readme} lacks the lines {BEGIN} and {END}: add them")
+        raise UserError(f"{file} lacks the lines {BEGIN} and {END}: add them")
     for made in MADE:
         sealed.check(sealed.beside(source / made))
     verdicts, runs = compare.read(source), samples.read_runs(source / "runs.csv")
     price = ("core_hours", "images_needed")
     priced = frames.read_csv(source / "tables/price.csv", ("claim", *price), numbers=price)
-    made = block(verdicts, runs, priced, profile)
     head, _, rest = text.partition(BEGIN)
-    store.write_text(readme, f"{head}{BEGIN}\n{made}\n{END}{rest.partition(END)[2]}")
+    made = block(verdicts, runs, priced, profile)
+    return f"{head}{BEGIN}\n{made}\n{END}{rest.partition(END)[2]}"
+
+
+def publish(paper_folder: Path, profile: str, results: Path) -> None:
+    """Copy a run's small files to results/published and refresh the paper's README.
+
+    Raises:
+        UserError: as of `readme`.
+    """
+    source = results / profile / paper_folder.name
+    store.write_text(paper_folder / "README.md", readme(paper_folder, profile, results))
     target = results / "published" / profile / paper_folder.name
     for pattern in KEPT:
         copies = {target / file.relative_to(source): file for file in sorted(source.glob(pattern))}
