@@ -157,6 +157,14 @@ def test_who_is_ahead_for_free_is_said_with_its_interval(judged):
     assert free(judged, both).endswith("weights undecided, \u22120.10 [\u22121.20, +1.00].")
 
 
+@pytest.mark.parametrize("other", [{"split": "contrast-3"}, {"metric": "cross_entropy"}])
+def test_controls_are_measured_on_test_and_stand_beside_nothing_else(judged, other):
+    claim = judged[1].iloc[0].to_dict() | {k: CONTROL[k] for k in ("subject", "batchnorm")}
+
+    assert len(answers.free_controls(pd.DataFrame([CONTROL]), claim)) == 1
+    assert answers.free_controls(pd.DataFrame([CONTROL]), claim | other) == []
+
+
 def test_one_that_is_shown_to_be_ahead_goes_before_one_that_may_be(judged):
     wide = {"against": "mean-parent-pair", "difference": -0.05, "low": -0.12, "high": 0.02}
 

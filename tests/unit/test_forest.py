@@ -12,7 +12,7 @@ import report_fixture as fixture
 from mergesuite import cli
 from mergesuite.errors import UserError
 from mergesuite.judge.verdict import VERDICTS
-from mergesuite.report import axis, forest, sheet
+from mergesuite.report import answers, axis, forest, sheet
 
 ROOT = Path(__file__).parents[2]
 CLAIM = {
@@ -84,6 +84,19 @@ def test_every_mark_is_inside(layout, scale):
         right = x + mark.at[2] if mark.kind in ("rect", "area") else x
         assert -1 <= x <= right <= drawn.width + 1, mark
         assert 0 <= y <= drawn.height, mark
+
+
+def test_a_label_says_which_images_if_not_those_of_the_test(compared, tmp_path):
+    with fixture.copied(compared, tmp_path) as (folder, results):
+        judged = answers.read(folder.name, "laptop", results)
+    noisy = judged.verdicts.assign(split="noise-3")
+
+    labels = [row.label for row in forest.rows(judged.names, noisy, judged.beside, "MeGA", "mega")]
+    usual = [row.label for row in forest.of_paper(folder, "laptop", results)]
+
+    # A factor says of what instead, which no images belong to.
+    assert all(": noise-3" in label or label.endswith("images") for label in labels)
+    assert not any("noise" in label or label.endswith(": test") for label in usual)
 
 
 def test_a_claim_without_interval_has_no_row():

@@ -257,8 +257,11 @@ def _numbers(row: Row, how: str, against: str) -> str:
 def free_controls(beside: pd.DataFrame, row: Row) -> list[dict[Any, Any]]:
     """The controls of a claim's subject that cost next to nothing.
 
-    Those that are shown to be ahead of it come first, of each the best first.
+    Those that are shown to be ahead of it come first, of each the best first. They are measured on
+    test, so a claim about other images or another metric has none.
     """
+    if (row["metric"], row["split"]) != ("accuracy", "test"):
+        return []
     mine = (beside["subject"] == row["subject"]) & (beside["batchnorm"] == row["batchnorm"])
     rows = beside[mine & (beside["method"] != BEST_PARENT)].to_dict("records")
     cheap = (r for r in rows if there(r["cost"]) and r["cost"] <= FREE and there(r["low"]))

@@ -91,6 +91,8 @@ def rows(
         label = f"{names.short(row['subject'])} vs {names.short(row['against'])}"
         if row["effect"] == "ratio":  # the axis does not say of what
             label += f": {str(row['metric']).replace('_', ' ')}"
+        elif row["split"] not in ("test", "-"):
+            label += f": {row['split']}"
         if made := _row_of(row, free, paper, label, f"{key}/{row['claim']}"):
             found.append(made)
     return found
