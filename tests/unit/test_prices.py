@@ -132,6 +132,18 @@ def test_a_reader_sees_pairs_hours_and_images(paper):
     ]
 
 
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ({"core_hours": 1.234, "images_needed": math.nan}, "1,200 (1.2 h)"),
+        ({"core_hours": math.nan, "images_needed": math.nan}, "1,200"),
+        (None, "1,200"),
+    ],
+)
+def test_pairs_have_their_price_beside_them(known, said):
+    assert claims.would_tell({"pairs_needed": 1200.0, "n": 6}, known) == said
+
+
 def test_nothing_undecided_is_said_in_words(paper):
     table = claims.undecided(prices.prices(paper, rows(), runs()))
 

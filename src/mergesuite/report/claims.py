@@ -149,12 +149,28 @@ def _power(row: Row, ratio: bool, metric: str) -> list[str]:
     ]
 
 
-def told(verdicts: pd.DataFrame, names: Names) -> list[dict[str, Any]]:
+def by_claim(prices: pd.DataFrame) -> dict[str, Row]:
+    """What would decide each undecided claim, by its name."""
+    return {str(row["claim"]): row for row in prices.to_dict("records")}
+
+
+def would_tell(row: Row, price: Row | None) -> str:
+    """The pairs that would tell; for an undecided claim with hours of a core, or images."""
+    pairs = needed(row["pairs_needed"], int(row["n"]))
+    if price and there(price["core_hours"]):
+        return f"{pairs} ({rounded(price['core_hours'])} h)"
+    if price and there(price["images_needed"]):
+        return f"{pairs} (> {rounded(price['images_needed'])} images)"
+    return pairs
+
+
+def told(verdicts: pd.DataFrame, names: Names, prices: pd.DataFrame) -> list[dict[str, Any]]:
     """What the page says about each claim, those that are left untested included."""
-    return [_told(row, names) for row in verdicts.to_dict("records")]
+    price = by_claim(prices)
+    return [_told(row, names, price.get(str(row["claim"]))) for row in verdicts.to_dict("records")]
 
 
-def _told(row: Row, names: Names) -> dict[str, Any]:
+def _told(row: Row, names: Names, price: Row | None) -> dict[str, Any]:
     base = {
         "name": row["claim"],
         "family": row["family"],
@@ -179,7 +195,7 @@ def _told(row: Row, names: Names) -> dict[str, Any]:
         "n": n,
         "sort": {key: _sortable(row[key]) for key in ("reported_difference", "difference",
                                                       "detectable")},
-        "evidence": _evidence(row, names, ratio, metric, n),
+        "evidence": _evidence(row, names, price, ratio, metric, n),
     }  # fmt: skip
 
 
@@ -187,7 +203,9 @@ def _sortable(value: Any) -> str:
     return f"{value:.6g}" if there(value) else ""
 
 
-def _evidence(row: Row, names: Names, ratio: bool, metric: str, n: int) -> list[tuple[str, str]]:
+def _evidence(
+    row: Row, names: Names, price: Row | None, ratio: bool, metric: str, n: int
+) -> list[tuple[str, str]]:
     """What a verdict rests on, line by line: what it is, and what was found."""
     of = f" {unit(ratio, metric)}".rstrip()
     found = effect(ratio, metric, row["difference"], row["low"], row["high"])
@@ -204,7 +222,8 @@ def _evidence(row: Row, names: Names, ratio: bool, metric: str, n: int) -> list[
         ("of interest from", f"{size(ratio, metric, row['interest'])}{of} ({row['because']})")
     )
     if n:
-        lines.append(("pairs that would tell", needed(row["pairs_needed"], n)))
+        hours = " (hours of a core)" if price and there(price["core_hours"]) else ""
+        lines.append((f"pairs that would tell{hours}", would_tell(row, price)))
         lines.append(("spread", _spread(row, ratio, metric)))
     if (twin := _twin(row, ratio, metric)) and n:
         lines.append((f"held-out twin, {names(twin['name'])}", f"{twin['gain']}{of}"))

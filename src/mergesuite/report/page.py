@@ -90,7 +90,8 @@ def section(paper_folder: Path, place: Place, key: str = "") -> dict[str, Any]:
     headed = ", ".join(filter(None, (base["brief"], place.label)))
     # All that the table `reported` says is in the table of claims.
     made = tables.make(paper, runs, verdicts, beside)
-    told = claims.told(verdicts, names)
+    priced = next(table.numbers for table in made if table.name == "price")
+    told = claims.told(verdicts, names, priced)
     for claim, row in zip(told, verdicts.to_dict("records"), strict=True):
         claim["protocol"] = answers.protocol(paper, row) if claim["tested"] else NOTHING
     return {

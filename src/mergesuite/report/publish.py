@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from mergesuite.core import frames, sealed, store
 from mergesuite.errors import UserError
 from mergesuite.judge import compare, samples
-from mergesuite.report.claims import INTERVAL_NOTE, is_tested
+from mergesuite.report.claims import INTERVAL_NOTE, Row, by_claim, is_tested, would_tell
 from mergesuite.report.markup import plain
 from mergesuite.report.wording import (
     BEGIN,
     END,
     NOTHING,
     effect,
-    needed,
     percent,
-    rounded,
-    there,
     unit,
 )
 
@@ -51,8 +47,8 @@ def block(verdicts: pd.DataFrame, runs: pd.DataFrame, priced: pd.DataFrame, prof
     """The Markdown between the markers; `priced` is tables/price.csv."""
     commits = ", ".join(sorted(runs["commit"].astype(str).unique()))
     devices = ", ".join(sorted(runs["device"].astype(str).unique()))
-    known = {row["claim"]: row for row in priced.to_dict("records")}
-    lines = [_line(row, known.get(row["claim"])) for row in verdicts.to_dict("records")]
+    price = by_claim(priced)
+    lines = [_line(row, price.get(str(row["claim"]))) for row in verdicts.to_dict("records")]
     shown = pd.DataFrame(lines).map(plain)
     return (
         f"Profile `{profile}`, commit {plain(commits)}, {plain(devices)}. {INTERVAL_NOTE} Pairs "
@@ -62,7 +58,7 @@ def block(verdicts: pd.DataFrame, runs: pd.DataFrame, priced: pd.DataFrame, prof
     )
 
 
-def _line(row: dict[Any, Any], price: dict[Any, Any] | None) -> dict[str, str]:
+def _line(row: Row, price: Row | None) -> dict[str, str]:
     """One claim, with its effect in its own unit and, if it is undecided, what would tell."""
     n = int(row["n"])
     line = {name: NOTHING for name in ("measured", "level", "n", "pairs needed")}
@@ -73,16 +69,10 @@ def _line(row: dict[Any, Any], price: dict[Any, Any] | None) -> dict[str, str]:
             "measured": found if found == NOTHING else f"{found} {unit(ratio, metric)}".rstrip(),
             "level": percent(row["level"]),
             "n": str(n),
-            "pairs needed": needed(row["pairs_needed"], n) + (_priced(price) if price else ""),
+            "pairs needed": would_tell(row, price),
         }
     named = {"claim": row["text"], "family": row["family"], "verdict": row["verdict"]}
     return {**named, **line, "why": row["why"]}
-
-
-def _priced(price: dict[Any, Any]) -> str:
-    if there(price["core_hours"]):
-        return f" ({rounded(price['core_hours'])} h)"
-    return f" (> {rounded(price['images_needed'])} images)" if there(price["images_needed"]) else ""
 
 
 def readme(paper_folder: Path, profile: str, results: Path) -> str:
