@@ -94,8 +94,9 @@ def costs(paper: spec.Paper, spent: Mapping[str, float], *subjects: str) -> Cost
     searched = {name for name in subjects if paper.all_subjects()[name]}
     # What two replicates share, such as the one network that all start at, is there already.
     one, other = (set().union(*(_behind(paper, s, r) for s in subjects)) for r in (1, 0))
-    parents = sum(spent.get(name, 0.0) for name, _ in one - other if name not in searched)
-    return Costs(parents, sum(spent.get(name, 0.0) for name in searched))
+    trained = [name for name, _ in one - other if name not in searched]
+    # Exact sums: sets have no order that two processes share.
+    return Costs(*(math.fsum(spent.get(n, 0.0) for n in names) for names in (trained, searched)))
 
 
 def _behind(paper: spec.Paper, subject: str, seed: int) -> set[tuple[str, int]]:
