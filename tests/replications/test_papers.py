@@ -261,3 +261,18 @@ def test_every_collected_paper_belongs_somewhere():
     with COLLECTED.open(newline="", encoding="utf-8") as handle:
         names = {row["paper"] for row in csv.DictReader(handle)}
     assert all(any(name.startswith(known) for known in BELONGS) for name in names)
+
+
+@pytest.mark.parametrize(
+    "file",
+    sorted(REPLICATIONS.parent.glob("results/published/*/*/runs.csv")),
+    ids=lambda file: "-".join(file.parts[-3:-1]),
+)
+def test_published_runs_are_of_the_present_spec(file):
+    profile, paper = file.parts[-3:-1]
+    jobs = Jobs(paper, profile)
+    with file.open(newline="", encoding="utf-8") as opened:
+        runs = {(row["subject"], int(row["seed"]), row["spec"]) for row in csv.DictReader(opened)}
+
+    assert runs
+    assert [of for of in sorted(runs) if jobs.spec(*of[:2]) != of[2]] == [], "run it again"

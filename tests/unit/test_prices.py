@@ -100,6 +100,12 @@ def test_where_no_number_of_pairs_is_enough_more_images_are(paper):
     assert table["core_hours"].isna().all()
 
 
+def test_images_that_are_there_are_not_asked_for(paper):
+    verdicts = rows({"claim": "c", "subject": "mega-pair", "se_images": 0.0001})
+
+    assert prices.prices(paper, verdicts, runs())["images_needed"].isna().all()
+
+
 @pytest.mark.parametrize("level", [0.95, 0.992])
 def test_as_many_images_are_enough_for_many_pairs_and_fewer_are_not(level):
     se, images, effect = 0.003, 2000, 0.004

@@ -37,11 +37,15 @@ def finished(folder, text):
     return folder / "p", "laptop", folder / "r"
 
 
+def put_out(*run):
+    publish.publish(*run, publish.readme(*run))
+
+
 def test_the_block_is_replaced_and_the_rest_stays(tmp_path):
     text = f"before\n{publish.BEGIN}\nreplace me\n{publish.END}\nafter\n"
     paper = finished(tmp_path, text)
-    publish.publish(*paper)
-    publish.publish(*paper)
+    put_out(*paper)
+    put_out(*paper)
     made = (tmp_path / "p/README.md").read_text()
     assert made.startswith("before\n")
     assert made.endswith("after\n")
@@ -58,7 +62,7 @@ def test_only_the_last_run_is_published_and_what_others_put_beside_it_stays(tmp_
     (published / "figures").mkdir(parents=True)
     for name in ("trends.csv", "figures/old.svg", "notes.txt"):
         (published / name).write_text("of an earlier run")
-    publish.publish(*paper)
+    put_out(*paper)
 
     assert sorted(str(f.relative_to(published)) for f in published.rglob("*") if f.is_file()) == [
         "figures/gains.svg",
@@ -69,7 +73,7 @@ def test_only_the_last_run_is_published_and_what_others_put_beside_it_stays(tmp_
 
 
 def test_every_effect_is_in_its_own_unit_with_family_and_pairs_needed(tmp_path):
-    publish.publish(*finished(tmp_path, f"{publish.BEGIN}\n{publish.END}\n"))
+    put_out(*finished(tmp_path, f"{publish.BEGIN}\n{publish.END}\n"))
     lines = (tmp_path / "p/README.md").read_text().splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
     head, rows = cells[0], {row[0]: row for row in cells[2:]}
@@ -87,7 +91,7 @@ def test_every_effect_is_in_its_own_unit_with_family_and_pairs_needed(tmp_path):
 def test_a_readme_without_markers_is_left_alone(tmp_path):
     paper = finished(tmp_path, "text")
     with pytest.raises(UserError, match="lacks the lines"):
-        publish.publish(*paper)
+        put_out(*paper)
     assert (tmp_path / "p/README.md").read_text() == "text"
 
 
@@ -99,7 +103,7 @@ def test_a_marker_in_a_claim_does_not_make_the_readme_grow(tmp_path):
     fixture.write_table(file, table)
     sizes = []
     for _ in range(3):
-        publish.publish(*paper)
+        put_out(*paper)
         sizes.append(len((tmp_path / "p/README.md").read_text()))
     text = (tmp_path / "p/README.md").read_text()
     assert len(set(sizes)) == 1

@@ -233,14 +233,14 @@ def _accept(options: Namespace) -> None:
     from mergesuite.report.publish import publish, readme
 
     folder = config.folder_of(options.paper)
-    if not options.only_pin:
-        readme(folder, options.profile, options.results)  # refuses before anything is pinned
+    # What cannot be published is refused before anything is pinned.
+    text = None if options.only_pin else readme(folder, options.profile, options.results)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     count = expected.accept_paper(
         folder, options.profile, options.results, today, provenance.versions()
     )
-    if not options.only_pin:
-        publish(folder, options.profile, options.results)
+    if text is not None:
+        publish(folder, options.profile, options.results, text)
     print(f"{count} numbers pinned in {folder / 'expected.csv'}")
 
 

@@ -37,7 +37,8 @@ def prices(paper: spec.Paper, verdicts: pd.DataFrame, runs: pd.DataFrame) -> pd.
 
     `core_hours` are those of a study of `pairs_needed` pairs, not of the missing ones alone: who
     adds pairs until a verdict appears has other error rates than the verdict says. Where no number
-    of pairs is enough, more than `images_needed` test images are, whatever the number of pairs.
+    of pairs is enough, more than `images_needed` test images are, whatever the number of pairs; it
+    is NaN where as many are there and something else stands in the way.
     """
     spent = seconds(runs)
     undecided = verdicts[(verdicts["verdict"] == CANNOT_TELL) & (verdicts["n"] > 1)]
@@ -58,7 +59,7 @@ def _row(
     return {name: row[name] for name in COLUMNS if name in row} | {
         "core_hours": study,
         "images": images,
-        "images_needed": math.nan if needed else more,
+        "images_needed": math.nan if needed or more <= images else more,
     }
 
 

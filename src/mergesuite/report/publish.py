@@ -96,14 +96,10 @@ def readme(paper_folder: Path, profile: str, results: Path) -> str:
     return f"{head}{BEGIN}\n{made}\n{END}{rest.partition(END)[2]}"
 
 
-def publish(paper_folder: Path, profile: str, results: Path) -> None:
-    """Copy a run's small files to results/published and refresh the paper's README.
-
-    Raises:
-        UserError: as of `readme`.
-    """
+def publish(paper_folder: Path, profile: str, results: Path, text: str) -> None:
+    """Copy a run's small files to results/published; `text`, of `readme`, is the paper's README."""
     source = results / profile / paper_folder.name
-    store.write_text(paper_folder / "README.md", readme(paper_folder, profile, results))
+    store.write_text(paper_folder / "README.md", text)
     target = results / "published" / profile / paper_folder.name
     for pattern in KEPT:
         copies = {target / file.relative_to(source): file for file in sorted(source.glob(pattern))}
